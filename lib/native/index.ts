@@ -1,0 +1,4 @@
+export type { NativeBackendInfo, NativeBinding, NativeDevice, NativeMemory } from './binding';
+export { loadBinding, native } from './load';
+export { Binary, Distribution, Reduction, Unary } from './ops';
+export type { NativeBuffer, NativeEinsumShape, NativeOps } from './ops';

@@ -1,0 +1,177 @@
+import { EinlinearError } from '../errors';
+import { Tensor } from '../tensor';
+import { Parameter } from './parameter';
+
+/** Values of one tensor outside any device, as a checkpoint file holds them. */
+export interface HostTensor {
+  shape: readonly number[];
+  data: Float32Array;
+}
+
+/** What {@link Module.loadStateDict} accepts: values by parameter name. */
+export type StateDict = ReadonlyMap<string, Tensor | HostTensor>;
+
+/** What {@link Module.loadStateDict} found different. */
+export interface LoadReport {
+  /** Names the module has and the state lacks. */
+  missing: string[];
+  /** Names the state has and the module lacks. */
+  unexpected: string[];
+}
+
+/**
+ * A part of a model. Parameters and submodules are found among its own properties (also in arrays of
+ * modules), so a subclass just assigns them; their names are the property names, joined by dots.
+ */
+export abstract class Module {
+  /** Whether dropout is active; set by {@link train} and {@link eval}. */
+  training = true;
+
+  /** The direct submodules with their names. */
+  namedChildren(): [string, Module][] {
+    const children: [string, Module][] = [];
+    for (const [key, value] of Object.entries(this) as [string, unknown][]) {
+      if (value instanceof Module) children.push([key, value]);
+      if (!Array.isArray(value)) continue;
+      value.forEach((item: unknown, i) => {
+        if (item instanceof Module) children.push([`${key}.${i}`, item]);
+      });
+    }
+    return children;
+  }
+
+  /** This module and everything in it, depth first, with dotted names ('' for itself). */
+  namedModules(prefix = ''): [string, Module][] {
+    const modules: [string, Module][] = [[prefix, this]];
+    for (const [name, child] of this.namedChildren()) {
+      modules.push(...child.namedModules(prefix === '' ? name : `${prefix}.${name}`));
+    }
+    return modules;
+  }
+
+  /** This module and everything in it, depth first. */
+  modules(): Module[] {
+    return this.namedModules().map(([, module]) => module);
+  }
+
+  /** All parameters with dotted names; a parameter used twice is listed once, under its first name. */
+  namedParameters(): [string, Parameter][] {
+    const seen = new Set<Parameter>();
+    const parameters: [string, Parameter][] = [];
+    for (const [path, module] of this.namedModules()) {
+      for (const [key, value] of Object.entries(module) as [string, unknown][]) {
+        if (!(value instanceof Parameter) || seen.has(value)) continue;
+        seen.add(value);
+        parameters.push([path === '' ? key : `${path}.${key}`, value]);
+      }
+    }
+    return parameters;
+  }
+
+  /** All parameters, in the order of {@link namedParameters}. */
+  parameters(): Parameter[] {
+    return this.namedParameters().map(([, parameter]) => parameter);
+  }
+
+  /** How many numbers the parameters hold. */
+  parameterCount(): number {
+    return this.parameters().reduce((sum, parameter) => sum + parameter.size, 0);
+  }
+
+  /** The parameters by name. The tensors are the live ones, not copies. */
+  stateDict(): Map<string, Tensor> {
+    return new Map(this.namedParameters());
+  }
+
+  /**
+   * Copies values into the parameters. Every name and shape is checked before anything is changed.
+   *
+   * @param state values by parameter name
+   * @param options.strict whether names must match exactly (default); otherwise what both have is copied
+   * @returns the missing and unexpected names (both empty if strict)
+   * @throws EinlinearError CHECKPOINT_MISMATCH listing all missing names, unexpected names and wrong shapes
+   */
+  loadStateDict(state: StateDict, { strict = true }: { strict?: boolean } = {}): LoadReport {
+    if (!((state as unknown) instanceof Map)) {
+      throw new EinlinearError(
+        'INVALID_ARGUMENT',
+        `Expected the state to be a Map from name to tensor, as stateDict() gives, got ${typeof state}`,
+        { type: typeof state },
+      );
+    }
+    const parameters = new Map(this.namedParameters());
+    const missing = [...parameters.keys()].filter((name) => !state.has(name));
+    const unexpected = [...state.keys()].filter((name) => !parameters.has(name));
+    const wrongShapes: { name: string; expected: number[]; got: number[] }[] = [];
+    for (const [name, parameter] of parameters) {
+      const value = state.get(name);
+      if (value !== undefined && !sameShape(value.shape, parameter.shape)) {
+        wrongShapes.push({ name, expected: [...parameter.shape], got: [...value.shape] });
+      }
+    }
+    if (wrongShapes.length > 0 || (strict && missing.length + unexpected.length > 0)) {
+      const problems = [
+        missing.length > 0 && strict ? `missing: ${missing.join(', ')}` : '',
+        unexpected.length > 0 && strict ? `unexpected: ${unexpected.join(', ')}` : '',
+        ...wrongShapes.map(
+          (w) => `${w.name} expected shape [${w.expected.join(', ')}], got [${w.got.join(', ')}]`,
+        ),
+      ].filter((problem) => problem !== '');
+      throw new EinlinearError(
+        'CHECKPOINT_MISMATCH',
+        `Expected the state to match the module; ${problems.join('; ')}`,
+        { missing, unexpected, wrongShapes },
+      );
+    }
+    for (const [name, parameter] of parameters) {
+      const value = state.get(name);
+      if (value !== undefined) parameter.copyFrom(value instanceof Tensor ? value : value.data);
+    }
+    return { missing, unexpected };
+  }
+
+  /** Switches dropout on (or off) here and in every submodule. */
+  train(mode = true): this {
+    for (const module of this.modules()) module.training = mode;
+    return this;
+  }
+
+  /** Switches dropout off here and in every submodule. */
+  eval(): this {
+    return this.train(false);
+  }
+
+  /** Drops the gradients of all parameters. */
+  zeroGrad(): void {
+    for (const parameter of this.parameters()) parameter.zeroGrad();
+  }
+
+  /** Frees the parameters, their gradients and whatever else the module keeps. Idempotent. */
+  dispose(): void {
+    for (const [, child] of this.namedChildren()) child.dispose();
+    for (const value of Object.values(this) as unknown[]) {
+      if (value instanceof Parameter) value.dispose();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((size, i) => size === b[i]);
+}
+
+/** A module that maps one tensor to one tensor. */
+export abstract class UnaryModule extends Module {
+  abstract forward(x: Tensor): Tensor;
+}
+
+/** A module that maps [..., dIn] to [..., dOut]: anything that can stand for a linear layer. */
+export abstract class LinearLayer extends UnaryModule {
+  abstract readonly dIn: number;
+  abstract readonly dOut: number;
+  /** Multiply-accumulates of the forward pass for one token, gates included. */
+  abstract readonly macsPerToken: number;
+}

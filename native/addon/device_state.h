@@ -1,0 +1,62 @@
+// An open device of one environment: the backend's device, its memory pool, and the promises of
+// reads under way.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "../core/device.h"
+#include "../core/pool.h"
+
+namespace einlinear {
+
+class DeviceState;
+
+// One device buffer as JavaScript holds it (in a tagged External).
+struct Buffer {
+  std::shared_ptr<DeviceState> owner;
+  void* data = nullptr;  // null once freed
+  size_t bytes = 0;
+};
+
+class DeviceState : public std::enable_shared_from_this<DeviceState> {
+ public:
+  DeviceState(Napi::Env env, std::unique_ptr<Device> device);
+  ~DeviceState();
+
+  // The open device; DISPOSED once closed.
+  Device& device();
+
+  Napi::Value allocate(Napi::Env env, size_t bytes);
+  // Idempotent.
+  void free(Napi::Env env, Buffer& buffer);
+  Napi::Value download(Napi::Env env, const void* source, Napi::TypedArray target, size_t bytes);
+  void downloadSync(Napi::Env env, const void* source, void* target, size_t bytes);
+  Napi::Value memory(Napi::Env env) const;
+  void trim(Napi::Env env);
+  // Stops the queue and gives memory back; pending reads are rejected as ABORTED. Idempotent.
+  void close();
+  // close(), and nothing is signalled to JavaScript any more: the environment is ending.
+  void shutDown();
+
+  // The buffer behind a JavaScript value, live or freed; INVALID_ARGUMENT when it is something
+  // else.
+  static Buffer& anyBuffer(const Napi::Value& value, const char* name);
+  // A live buffer of this device; DISPOSED or DEVICE_MISMATCH otherwise.
+  Buffer& buffer(const Napi::Value& value, const char* name);
+
+ private:
+  struct Read;
+  static void settle(Napi::Env env, Napi::Function, std::nullptr_t*, Read* read);
+  using Signal = Napi::TypedThreadSafeFunction<std::nullptr_t, Read, settle>;
+
+  Napi::Env env_;
+  std::unique_ptr<Device> device_;
+  Pool pool_;
+  Signal signal_;
+  int reading_ = 0;  // promises not yet settled; while there are any, the process stays alive
+  bool closed_ = false, shutDown_ = false;
+};
+
+}  // namespace einlinear

@@ -1,0 +1,43 @@
+// A caching allocator over a device's memory.
+//
+// Blocks are recycled in queue order: a freed block may be handed out at once, because whatever
+// still reads it was queued before whatever will write it. One thread (the one that enqueues).
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <vector>
+
+#include "device.h"
+
+namespace einlinear {
+
+class Pool {
+ public:
+  explicit Pool(Device& device) : device_(device) {}
+
+  // Throws OUT_OF_MEMORY with the sizes, after giving the cache back and trying once more.
+  void* allocate(size_t bytes);
+  void free(void* block, size_t bytes);
+  // Gives cached blocks back to the system; the queue must be idle.
+  void trim();
+
+  size_t liveBlocks() const { return liveBlocks_; }
+  size_t liveBytes() const { return liveBytes_; }
+  size_t reservedBytes() const { return reservedBytes_; }
+
+  // Block sizes are rounded up to eight steps a doubling, so that nearly equal sizes share blocks.
+  static size_t roundUp(size_t bytes);
+
+ private:
+  void drain();
+
+  Device& device_;
+  std::map<size_t, std::vector<void*>> cache_;
+  size_t liveBlocks_ = 0, liveBytes_ = 0, reservedBytes_ = 0;
+};
+
+// The most memory this process may use: physical memory or the control group's limit.
+size_t memoryLimit();
+
+}  // namespace einlinear

@@ -1,0 +1,50 @@
+// Builds the addon with cmake-js:
+//   node scripts/build-native.mjs                      -> build/Release/einlinear.node
+//   node scripts/build-native.mjs --sanitize=address,undefined | --sanitize=thread
+//                                                      -> build/Sanitize/einlinear.node
+// The CMake trees live outside build/, which `node-gyp rebuild` wipes.
+import fs from 'node:fs';
+import os from 'node:os';
+import { parseArgs } from 'node:util';
+import { withLock } from './lib/lock.mjs';
+import { at, main, root, runNode } from './lib/project.mjs';
+
+export const sanitizeTree = (sanitize) => at('.build-sanitize', sanitize.replace(/\W+/g, '-'));
+
+export function buildNative({ sanitize = '', verbose = false, quiet = false } = {}) {
+  const tree = sanitize ? sanitizeTree(sanitize) : at('.build', 'native');
+  const output = at('build', sanitize ? 'Sanitize' : 'Release', 'einlinear.node');
+  withLock(() => {
+    forgetMovedTree(tree);
+    if (sanitize) forgetOtherSanitizer(output, sanitize);
+    const args = ['build', '--out', tree, '--parallel', String(os.availableParallelism())];
+    if (sanitize) args.push(`--CDEINLINEAR_SANITIZE=${sanitize}`);
+    if (!verbose) args.push('--log-level', 'error');
+    runNode('node_modules/cmake-js/bin/cmake-js', args, { quiet });
+    if (sanitize) fs.writeFileSync(at('build', 'Sanitize', 'kind'), sanitize);
+  });
+  if (!fs.existsSync(output)) throw new Error(`The build ended without ${output}`);
+  return output;
+}
+
+// CMake refuses a tree that was configured for another folder, as after moving a checkout.
+function forgetMovedTree(tree) {
+  const cache = `${tree}/CMakeCache.txt`;
+  if (!fs.existsSync(cache)) return;
+  const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(fs.readFileSync(cache, 'utf8'))?.[1];
+  if (home !== root) fs.rmSync(tree, { recursive: true, force: true });
+}
+
+// Both sanitizer builds have the same output: one must not take the other's for its own.
+function forgetOtherSanitizer(output, sanitize) {
+  const kind = at('build', 'Sanitize', 'kind');
+  const built = fs.existsSync(kind) ? fs.readFileSync(kind, 'utf8') : '';
+  if (built !== sanitize) fs.rmSync(output, { force: true });
+}
+
+main(import.meta.url, () => {
+  const { values } = parseArgs({
+    options: { sanitize: { type: 'string' }, verbose: { type: 'boolean' } },
+  });
+  buildNative(values);
+});

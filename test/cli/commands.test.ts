@@ -1,0 +1,143 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+
+import { writeSafetensors } from '../../lib/train';
+import { prose } from '../support/prose';
+import { temporaryFolder } from '../support/temporaryFolder';
+import { runCli } from './runCli';
+
+const path = temporaryFolder();
+const TINY =
+  '--layers 1 --d-model 16 --head-dim 8 --context 16 --batch 4 --steps 30 --eval-batches 2'.split(
+    ' ',
+  );
+
+async function json(args: string[]): Promise<Record<string, unknown>> {
+  const { status, stdout, stderr } = await runCli([...args, '--json']);
+  expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
+  expect(stdout.trim().split('\n').length).toBe(1);
+  return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+beforeAll(() => {
+  writeFileSync(path('text.txt'), prose(300));
+});
+
+test('train on a text file, sample from it, inspect it', async () => {
+  const out = path('run');
+  const trained = await runCli(['train', path('text.txt'), ...TINY, '--out', out]);
+  expect(trained).toMatchObject({ status: 0 });
+  expect(trained.stdout).toMatch(/validation loss \d\.\d{4}/);
+  expect(trained.stderr).toMatch(/characters to train on/);
+  expect(trained.stderr).toMatch(/step 30\/30 .*loss \d.*tokens\/s/);
+  for (const file of [
+    'config.json',
+    'environment.json',
+    'metrics.jsonl',
+    'checkpoint.safetensors',
+  ]) {
+    expect(existsSync(path('run', file))).toBe(true);
+  }
+
+  const sampled = await runCli(['sample', out, '--prompt', 'The people', '--tokens', '50']);
+  expect(sampled).toMatchObject({ status: 0, stderr: '' });
+  expect(sampled.stdout).toMatch(/^The people[\n -~]{50}\n$/);
+  const options = ['--temperature', '0.5', '--top-k', '5', '--top-p', '0.9', '--seed', '3'];
+  const first = await json(['sample', out, '--tokens', '20', ...options]);
+  const checkpoint = path('run', 'checkpoint.safetensors');
+  expect(await json(['sample', checkpoint, '--tokens', '20', ...options])).toEqual(first);
+  expect(first.text).toHaveLength(20);
+  const odd = await runCli(['sample', out, '--prompt', 'caf\u00e9']);
+  expect(odd).toMatchObject({ status: 1, stderr: expect.stringContaining('\u00e9') as string });
+
+  const run = await json(['inspect', out]);
+  expect(run).toMatchObject({ kind: 'run', checkpoint: 30, last: { step: 30 } });
+  const { stdout } = await runCli(['inspect', out]);
+  expect(stdout).toMatch(/30 of 30, checkpoint at 30/);
+  const inside = await runCli(['inspect', checkpoint]);
+  expect(inside.stdout).toMatch(/tokenEmbedding\.weight +F32 +\[96, 16\]/);
+});
+
+test('train says the same as JSON and nothing else on stdout', async () => {
+  const args = ['train', path('text.txt'), ...TINY, '--structure', 'btt-moe:experts=4,k=2'];
+  const result = await json([...args, '--out', path('json')]);
+  expect(result).toMatchObject({
+    folder: path('json'),
+    step: 30,
+    tokens: 30 * 4 * 16,
+    config: { steps: 30, model: { structure: 'btt-moe:experts=4' } },
+  });
+  expect(result.valLoss as number).toBeLessThan(4.5);
+});
+
+test('train takes a folder of texts and a pair of token files of nanoGPT', async () => {
+  mkdirSync(path('texts'));
+  writeFileSync(path('texts', 'a.txt'), prose(100));
+  writeFileSync(path('texts', 'b.txt'), prose(120));
+  const texts = await json(['train', path('texts'), ...TINY, '--out', path('from-texts')]);
+  expect(texts).toMatchObject({ step: 30, config: { model: { vocabSize: 96 } } });
+
+  mkdirSync(path('bin'));
+  const tokens = Uint16Array.from({ length: 3000 }, (_, i) => (i * i) % 5000);
+  for (const name of ['train.bin', 'val.bin']) {
+    writeFileSync(path('bin', name), new Uint8Array(tokens.buffer));
+  }
+  const bin = await json(['train', path('bin'), ...TINY, '--out', path('from-bin')]);
+  expect(bin).toMatchObject({
+    config: { symbols: null, schedule: 'cosine', model: { vocabSize: 50304 } },
+  });
+  const sampled = await runCli(['sample', path('from-bin'), '--tokens', '3']);
+  expect(sampled.stdout).toMatch(/^(\d+ ){3}\n$/);
+  const prompt = await runCli(['sample', path('from-bin'), '--prompt', 'x']);
+  expect(prompt).toMatchObject({ status: 2 });
+  // The file itself stands for its folder.
+  const file = path('bin', 'train.bin');
+  expect(await json(['inspect', file])).toMatchObject({ kind: 'tokens', train: 3000, val: 3000 });
+});
+
+test('prepare makes token files', async () => {
+  const out = path('prepared');
+  const result = await json([
+    'prepare',
+    path('text.txt'),
+    '--out',
+    out,
+    '--validation-fraction',
+    '0.2',
+  ]);
+  const { tokens } = result as { tokens: { train: number; val: number } };
+  expect(tokens.val / (tokens.train + tokens.val)).toBeCloseTo(0.2, 1);
+  expect(readFileSync(path('prepared', 'train.bin')).length).toBe(tokens.train);
+  expect(await json(['inspect', out])).toMatchObject({ kind: 'tokens', ...tokens });
+});
+
+test('inspect describes the machine and other files', async () => {
+  const machine = await json(['inspect']);
+  expect(machine).toMatchObject({
+    node: process.version,
+    backends: [{ name: 'cpu', available: true }],
+  });
+  expect((await runCli(['inspect'])).stdout).toMatch(/backend cpu +available/);
+  const data = Float32Array.from([1]);
+  const file = path('foreign.safetensors');
+  await writeSafetensors(file, new Map([['w', { dtype: 'F32', shape: [1], data }]]), { by: 'me' });
+  expect(await json(['inspect', file])).toEqual({
+    kind: 'safetensors',
+    metadata: { by: 'me' },
+    tensors: [{ name: 'w', dtype: 'F32', shape: [1] }],
+  });
+  expect(await runCli(['sample', file])).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('[INVALID_FILE]') as string,
+  });
+  mkdirSync(path('void'));
+  expect((await runCli(['inspect', path('void')])).stderr).toMatch(/INVALID_FILE/);
+  expect((await runCli(['inspect', path('missing')])).stderr).toMatch(/IO/);
+});
+
+test('an abort ends with the status of Ctrl-C', async () => {
+  const args = ['train', path('text.txt'), ...TINY, '--out', path('aborted')];
+  expect(await runCli(args, { signal: AbortSignal.abort() })).toMatchObject({
+    status: 130,
+    stderr: expect.stringContaining('[ABORTED]') as string,
+  });
+});

@@ -1,0 +1,122 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+import { loadCheckpoint, RunFolder } from '../../lib/train';
+import { prose } from '../support/prose';
+import { temporaryFolder } from '../support/temporaryFolder';
+
+const path = temporaryFolder();
+const MAIN = resolve(__dirname, '..', '..', 'dist', 'cli', 'main.js');
+const SIZES =
+  '--layers 2 --d-model 32 --head-dim 16 --context 32 --batch 8 --eval-every 0 --eval-batches 2'.split(
+    ' ',
+  );
+
+beforeAll(() => {
+  if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run npm run setup`);
+  writeFileSync(path('text.txt'), prose(400));
+});
+
+const train = (folder: string, steps: number) => [
+  MAIN,
+  'train',
+  path('text.txt'),
+  ...SIZES,
+  ...['--steps', String(steps), '--out', folder],
+];
+
+/** Starts a training and sends a signal once it has done some steps. */
+async function interrupted(args: string[], signal: NodeJS.Signals, metrics: string) {
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const timer = setInterval(() => {
+    const lines = existsSync(metrics) ? readFileSync(metrics, 'utf8').split('\n').length : 0;
+    if (lines > 5) {
+      clearInterval(timer);
+      child.kill(signal);
+    }
+  }, 20);
+  const status = await new Promise<number | null>((done) => child.on('close', done));
+  clearInterval(timer);
+  return { status, stderr };
+}
+
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)(
+  '%s saves, and the resumed run ends where an uninterrupted one does',
+  async (signal, code) => {
+    const steps = 400;
+    const [cut, whole] = [path(signal), path(`${signal}-whole`)];
+    const run = new RunFolder(cut);
+    const { status, stderr } = await interrupted(train(cut, steps), signal, run.metrics);
+    expect({ status, stderr }).toMatchObject({ status: code });
+    expect(stderr).toMatch(/interrupted at step \d+ of 400.*\[ABORTED\]/);
+    const saved = await loadCheckpoint(run.checkpoint);
+    expect(saved.step).toBeGreaterThan(0);
+    expect(saved.step).toBeLessThan(steps);
+    expect(readdirSync(cut).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+    for (const args of [[MAIN, 'train', '--resume', '--out', cut], train(whole, steps)]) {
+      expect(spawnSync(process.execPath, args, { encoding: 'utf8' })).toMatchObject({ status: 0 });
+    }
+    const [a, b] = await Promise.all(
+      [run, new RunFolder(whole)].map((each) => loadCheckpoint(each.checkpoint)),
+    );
+    expect(a.model).toEqual(b.model);
+    expect(a.optimizer).toEqual(b.optimizer);
+  },
+);
+
+test('a disk that takes no more is an error that leaves the old checkpoint whole', async () => {
+  const folder = path('full');
+  const run = new RunFolder(folder);
+  const first = spawnSync(process.execPath, train(folder, 3), { encoding: 'utf8' });
+  expect(first.status).toBe(0);
+  const before = readFileSync(run.checkpoint);
+  // A limit on the size of files fails in the middle of a write, as a full disk does.
+  const kilobytes = Math.floor(before.length / 1024 / 2);
+  const args = [MAIN, 'train', '--resume', '--out', folder, '--steps', '6'];
+  const script = `ulimit -f ${kilobytes}; exec "$0" "$@"`;
+  const limited = spawnSync('bash', ['-c', script, process.execPath, ...args], {
+    encoding: 'utf8',
+  });
+  expect(limited.stderr).toMatch(/checkpoint\.safetensors.*\[IO\]/);
+  expect(limited.status).toBe(1);
+  expect(readFileSync(run.checkpoint).equals(before)).toBe(true);
+  expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+  expect(spawnSync(process.execPath, args, { encoding: 'utf8' }).status).toBe(0);
+  expect((await loadCheckpoint(run.checkpoint)).step).toBe(6);
+});
+
+test('a reader that has had enough is no error', () => {
+  const { status, stderr } = spawnSync(
+    'bash',
+    ['-c', `"${process.execPath}" "${MAIN}" --help | head -n 1; exit \${PIPESTATUS[0]}`],
+    { encoding: 'utf8' },
+  );
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+});
+
+test('the demo compares both models and shows the result', () => {
+  const out = path('demo');
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [MAIN, 'demo', '--minutes', '0.25', '--out', out],
+    { encoding: 'utf8' },
+  );
+  expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
+  expect(stdout).toMatch(
+    /model +parameters +MACs\/token +training MACs +validation loss +tokens\/s/,
+  );
+  expect(stdout).toMatch(/dense +\d.*\nBTT-MoE +\d/);
+  expect(stdout).toMatch(/For the same compute (dense|BTT-MoE) ends/);
+  expect(stdout).toMatch(/dense writes:\nThe people[^]*BTT-MoE writes:\nThe people/);
+  for (const extension of ['svg', 'png']) {
+    const file = join(out, `loss-compute.${extension}`);
+    expect(stdout).toContain(file);
+    expect(readFileSync(file).length).toBeGreaterThan(5000);
+  }
+});

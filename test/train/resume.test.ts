@@ -1,0 +1,159 @@
+import { appendFileSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+
+import type { EinlinearError } from '../../lib/errors';
+import {
+  loadCheckpoint,
+  readMetrics,
+  RunFolder,
+  train,
+  type Metrics,
+  type TrainConfigInput,
+} from '../../lib/train';
+import { temporaryFolder } from '../support/temporaryFolder';
+import { prepareTinyData, tinyConfig } from './tinyRun';
+
+const path = temporaryFolder();
+let data: string;
+
+beforeAll(async () => {
+  data = await prepareTinyData(path('data'));
+});
+
+/** Trains and aborts after `step`, like Ctrl-C. */
+async function trainUntil(step: number, config: TrainConfigInput, folder: string): Promise<void> {
+  const controller = new AbortController();
+  const error: unknown = await train(config, {
+    folder,
+    signal: controller.signal,
+    onStep: (metrics) => {
+      if (metrics.step >= step) controller.abort();
+    },
+  }).catch((reason: unknown) => reason);
+  expect(error).toMatchObject({ code: 'ABORTED' });
+}
+
+async function resume(folder: string): Promise<void> {
+  await train(await new RunFolder(folder).readConfig(), { folder, resume: true });
+}
+
+/** Everything of a checkpoint in a form that compares bit by bit. */
+async function contentOf(folder: string) {
+  const { config, model, optimizer, ...progress } = await loadCheckpoint(
+    new RunFolder(folder).checkpoint,
+  );
+  const bits = ([name, { data: values }]: [string, { data: Float32Array }]) => [
+    name,
+    Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64'),
+  ];
+  return {
+    progress,
+    config,
+    model: [...model].map(bits),
+    optimizer: [...optimizer.tensors].map(bits),
+    optimizerStep: optimizer.step,
+  };
+}
+
+async function metricsOf(folder: string) {
+  const metrics = await readMetrics(new RunFolder(folder).metrics);
+  return metrics.map((line): Metrics => ({ ...line, tokensPerSecond: 0 }));
+}
+
+describe.each(['dense', 'btt-moe:experts=4,k=2', 'moe:experts=4,k=2', 'btt:rank=2'])(
+  'a run of %s',
+  (structure) => {
+    const slug = structure.replace(/\W+/g, '-');
+
+    test('stopped in the middle and resumed ends in the very same bits', async () => {
+      const config = tinyConfig(data, { structure });
+      const [whole, parts] = [path(`${slug}-whole`), path(`${slug}-parts`)];
+      const result = await train(config, { folder: whole });
+      expect(result.step).toBe(20);
+      await trainUntil(10, config, parts);
+      const { progress } = await contentOf(parts);
+      expect(progress.step).toBeGreaterThanOrEqual(10);
+      expect(progress.step).toBeLessThan(20);
+      await resume(parts);
+      expect(await contentOf(parts)).toEqual(await contentOf(whole));
+      expect(await metricsOf(parts)).toEqual(await metricsOf(whole));
+    });
+  },
+);
+
+test('the loss falls', async () => {
+  const config = tinyConfig(data, { dropout: 0 }, { steps: 60, evalEvery: 60, lr: 0.01 });
+  const { valLoss, loss } = await train(config);
+  expect(valLoss).toBeLessThan(3.2);
+  expect(loss).toBeLessThan(3.2);
+});
+
+test('a crash after the checkpoint leaves lines that a resumed run replaces', async () => {
+  const folder = path('crashed');
+  await trainUntil(8, tinyConfig(data), folder);
+  const run = new RunFolder(folder);
+  const before = await metricsOf(folder);
+  appendFileSync(
+    run.metrics,
+    '{"step":19,"tokens":1,"macs":1,"flops":1,"loss":99}\n{"step":20,"to',
+  );
+  await resume(folder);
+  const after = await metricsOf(folder);
+  expect(after.slice(0, before.length)).toEqual(before);
+  expect(after.map(({ step }) => step)).toEqual(Array.from({ length: 21 }, (_, step) => step));
+  expect(after.every(({ loss }) => loss === undefined || loss < 90)).toBe(true);
+});
+
+test('the thread count does not change the result', async () => {
+  const structure = 'btt-moe:experts=4,k=2';
+  const folders = [1, 2].map((threads) => path(`threads-${threads}`));
+  for (const [i, folder] of folders.entries()) {
+    await train(tinyConfig(data, { structure }, { threads: i + 1 }), { folder });
+  }
+  const [one, two] = await Promise.all(folders.map(contentOf));
+  expect(two.model).toEqual(one.model);
+  expect(two.optimizer).toEqual(one.optimizer);
+});
+
+test('a finished run can be resumed and stays as it is; a running one is not overwritten', async () => {
+  const folder = path('finished');
+  await train(tinyConfig(data), { folder });
+  const before = await contentOf(folder);
+  await resume(folder);
+  expect(await contentOf(folder)).toEqual(before);
+  await expect(train(tinyConfig(data), { folder })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+  });
+});
+
+test('the checkpoint of another model lists missing and unexpected names', async () => {
+  const [dense, moe, mixed] = [path('m-dense'), path('m-moe'), path('m-mixed')];
+  await train(tinyConfig(data, {}, { steps: 1, warmup: 0 }), { folder: dense });
+  await train(tinyConfig(data, { structure: 'btt-moe:experts=4,k=2' }, { steps: 1, warmup: 0 }), {
+    folder: moe,
+  });
+  mkdirSync(mixed);
+  for (const name of ['config', 'metrics', 'environment'] as const) {
+    copyFileSync(new RunFolder(dense)[name], new RunFolder(mixed)[name]);
+  }
+  copyFileSync(new RunFolder(moe).checkpoint, new RunFolder(mixed).checkpoint);
+  const error: unknown = await resume(mixed).catch((reason: unknown) => reason);
+  expect(error).toMatchObject({ code: 'CHECKPOINT_MISMATCH' });
+  const { details, message } = error as EinlinearError;
+  expect((details.missing as string[]).length).toBeGreaterThan(0);
+  expect((details.unexpected as string[]).length).toBeGreaterThan(0);
+  for (const name of [...(details.missing as string[]), ...(details.unexpected as string[])]) {
+    expect(message).toContain(name);
+  }
+});
+
+test('a run does not go on with other training data', async () => {
+  const [folder, other] = [path('changed'), path('changed-data')];
+  await prepareTinyData(other);
+  await trainUntil(2, tinyConfig(other, {}, { steps: 6 }), folder);
+  const bytes = readFileSync(`${other}/train.bin`);
+  writeFileSync(`${other}/train.bin`, bytes.subarray(0, bytes.length - 10));
+  await expect(resume(folder)).rejects.toMatchObject({
+    code: 'CHECKPOINT_MISMATCH',
+    details: { expected: bytes.length, got: bytes.length - 10 },
+  });
+});

@@ -1,0 +1,152 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+
+import { GPT } from '../../lib/models';
+import { device } from '../../lib/tensor';
+import { loadCheckpoint, readMetrics, RunFolder, train } from '../../lib/train';
+import { temporaryFolder } from '../support/temporaryFolder';
+import { prepareTinyData, tinyConfig } from './tinyRun';
+
+const path = temporaryFolder();
+let data: string;
+
+beforeAll(async () => {
+  data = await prepareTinyData(path('data'));
+});
+
+test('a loss that is no number stops with the step and keeps the last good checkpoint', async () => {
+  const folder = path('nan');
+  const run = new RunFolder(folder);
+  const good = tinyConfig(data, {}, { steps: 4, warmup: 0, schedule: 'constant' });
+  await train(good, { folder });
+  const kept = readFileSync(run.checkpoint);
+  const bad = { ...good, steps: 12, lr: 1e30, checkpointEvery: 1, gradClip: 0 };
+  await expect(train(bad, { folder, resume: true })).rejects.toMatchObject({
+    code: 'NOT_FINITE',
+    message: expect.stringMatching(/at step [4-9]\b.*kept/) as string,
+  });
+  // Whatever was saved meanwhile still trains.
+  const { step } = await loadCheckpoint(run.checkpoint);
+  expect(step).toBeGreaterThanOrEqual(4);
+  if (step === 4) expect(readFileSync(run.checkpoint).equals(kept)).toBe(true);
+  const { loss } = await train({ ...good, steps: step + 3 }, { folder, resume: true });
+  expect(loss).toBeLessThan(5);
+});
+
+test('a run that blows up in its first steps keeps its untrained weights', async () => {
+  const folder = path('nan-at-once');
+  const bad = tinyConfig(data, {}, { warmup: 0, schedule: 'constant', lr: 1e30, gradClip: 0 });
+  await expect(train(bad, { folder })).rejects.toMatchObject({
+    code: 'NOT_FINITE',
+    message: expect.stringContaining('checkpoint is kept in') as string,
+  });
+  const { step } = await loadCheckpoint(new RunFolder(folder).checkpoint);
+  expect(step).toBe(0);
+});
+
+test('an abort before the first step saves too', async () => {
+  const folder = path('early');
+  await expect(
+    train(tinyConfig(data), { folder, signal: AbortSignal.abort() }),
+  ).rejects.toMatchObject({ code: 'ABORTED', details: { step: 0 } });
+  expect(readdirSync(folder).sort()).toEqual([
+    'checkpoint.safetensors',
+    'config.json',
+    'environment.json',
+    'metrics.jsonl',
+  ]);
+});
+
+test('training leaves nothing on the device, whether it ends, is aborted or fails', async () => {
+  const cpu = device('cpu', { threads: 2 });
+  try {
+    // A first run fills caches that stay.
+    await train(tinyConfig(data), { device: cpu });
+    const before = cpu.memory();
+    const structure = 'btt-moe:experts=4,k=2';
+    await train(tinyConfig(data, { structure }), { device: cpu });
+    await train(tinyConfig(data), { device: cpu, signal: AbortSignal.abort() }).catch(() => null);
+    await train(tinyConfig(data, {}, { lr: 1e30, warmup: 0 }), { device: cpu }).catch(() => null);
+    await train(tinyConfig(data, { vocabSize: 10 }), { device: cpu }).catch(() => null);
+    await train(tinyConfig(data, { structure: 'btt-moe:experts=4,k=5' }), { device: cpu }).catch(
+      () => null,
+    );
+    const { tensors, bytes } = cpu.memory();
+    expect({ tensors, bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
+    expect(bytes).toBe(0);
+  } finally {
+    cpu.close();
+  }
+});
+
+test('the event loop stays free while steps run', async () => {
+  const delay = monitorEventLoopDelay({ resolution: 5 });
+  const model = { dModel: 256, headDim: 64, contextLength: 64, layers: 3 };
+  const config = tinyConfig(data, model, { batch: 16, steps: 12, evalEvery: 0, evalBatches: 1 });
+  const started = performance.now();
+  await train(config, {
+    onStep: ({ step }) => {
+      if (step === 3) delay.enable();
+    },
+  });
+  delay.disable();
+  expect(performance.now() - started).toBeGreaterThan(100);
+  expect(delay.percentile(90) / 1e6).toBeLessThan(50);
+});
+
+test('settings that cannot be are named', async () => {
+  const bad: [object, RegExp][] = [
+    [{ batch: 0 }, /batch/],
+    [{ steps: 1.5 }, /steps/],
+    [{ lr: -1 }, /lr/],
+    [{ schedule: 'linearly' }, /schedule/],
+    [{ dtype: 'float16' }, /dtype/],
+    [{ warmup: 30 }, /warmup.*30/],
+    [{ learningRate: 1 }, /learningRate/],
+  ];
+  for (const [settings, message] of bad) {
+    await expect(train({ ...tinyConfig(data), ...settings })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringMatching(message) as string,
+    });
+  }
+  await expect(train(tinyConfig(data, { vocabSize: 50 }))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    details: { data: 96, model: 50 },
+  });
+  await expect(train(tinyConfig(data, { contextLength: 100000 }))).rejects.toMatchObject({
+    code: 'NO_DATA',
+  });
+  await expect(train(tinyConfig(data), { resume: true })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+  });
+});
+
+test('the metrics count tokens and compute and describe the gates', async () => {
+  const folder = path('metrics');
+  const structure = 'btt-moe:experts=4,k=2';
+  const result = await train(tinyConfig(data, { structure }), { folder });
+  const metrics = await readMetrics(new RunFolder(folder).metrics);
+  const last = metrics[metrics.length - 1];
+  const model = new GPT(result.config.model);
+  expect(result.macsPerToken).toBe(model.macsPerToken().total);
+  expect(result.parameters).toBe(model.parameterCount());
+  model.dispose();
+  const tokens = 20 * 2 * 4 * 16;
+  expect(last).toMatchObject({
+    step: 20,
+    tokens,
+    macs: tokens * result.macsPerToken,
+    flops: 6 * tokens * result.macsPerToken,
+    valLoss: result.valLoss,
+  });
+  expect(last.gates?.length).toBe(2 * 6);
+  for (const { perplexity, averagePerplexity, usage } of last.gates ?? []) {
+    expect(perplexity).toBeGreaterThanOrEqual(1);
+    expect(perplexity).toBeLessThanOrEqual(averagePerplexity * 1.0001);
+    expect(averagePerplexity).toBeLessThanOrEqual(4.0001);
+    expect(usage.reduce((sum, share) => sum + share, 0)).toBeCloseTo(1, 5);
+  }
+  expect(last.tokensPerSecond).toBeGreaterThan(0);
+  expect(metrics.map(({ step }) => step)).toEqual(Array.from({ length: 21 }, (_, i) => i));
+});
