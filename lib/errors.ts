@@ -3,6 +3,7 @@ export type ErrorCode =
   | 'ABORTED'
   | 'BACKEND_UNAVAILABLE'
   | 'CHECKPOINT_MISMATCH'
+  | 'CUDA_ERROR'
   | 'DEVICE_MISMATCH'
   | 'DISPOSED'
   | 'DTYPE_MISMATCH'
@@ -15,6 +16,7 @@ export type ErrorCode =
   | 'NO_DATA'
   | 'NOT_FACTORABLE'
   | 'NOT_FINITE'
+  | 'NOT_SUPPORTED'
   | 'OUT_OF_MEMORY'
   | 'OUT_OF_RANGE'
   | 'SHAPE_MISMATCH';

@@ -1,5 +1,5 @@
 import type { EinlinearError } from '../errors';
-import type { NativeBuffer, NativeOps } from './ops';
+import type { Compute, NativeBuffer, NativeOps } from './ops';
 
 /** Live memory of one device, in bytes; `reserved` includes what the device keeps for reuse. */
 export interface NativeMemory {
@@ -24,6 +24,8 @@ export interface NativeDevice {
   memory(): NativeMemory;
   /** Waits for the stream and gives cached memory back to the system. */
   trim(): void;
+  /** How products called from now on may round. Throws NOT_SUPPORTED. */
+  setCompute(compute: Compute): void;
   close(): void;
   readonly ops: NativeOps;
 }
@@ -38,6 +40,6 @@ export interface NativeBackendInfo {
 
 export interface NativeBinding {
   setErrorClass(errorClass: typeof EinlinearError): void;
-  openDevice(backend: string, options: { threads?: number }): NativeDevice;
+  openDevice(backend: string, options: { threads?: number; index?: number }): NativeDevice;
   backends(): NativeBackendInfo[];
 }

@@ -1,4 +1,4 @@
 export type { NativeBackendInfo, NativeBinding, NativeDevice, NativeMemory } from './binding';
 export { loadBinding, native } from './load';
-export { Binary, Distribution, Reduction, Unary } from './ops';
+export { Binary, Compute, Distribution, Reduction, Unary } from './ops';
 export type { NativeBuffer, NativeEinsumShape, NativeOps } from './ops';

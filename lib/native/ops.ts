@@ -14,6 +14,10 @@ export interface NativeBuffer {
   readonly [nativeBuffer]: true;
 }
 
+/** How products may round their operands. */
+export const Compute = { float32: 0, tf32: 1, bfloat16: 2 } as const;
+export type Compute = (typeof Compute)[keyof typeof Compute];
+
 export const Unary = {
   neg: 0,
   exp: 1,

@@ -1,13 +1,23 @@
 import { EinlinearError } from '../errors';
 import type { NativeDevice, NativeOps } from '../native';
-import { native } from '../native';
+import { native, Compute as NativeCompute } from '../native';
 import { BYTES_PER_ELEMENT } from './dtype';
 import { Storage } from './storage';
 
-export type DeviceName = 'cpu';
+/**
+ * A backend, and for 'cuda' which of the visible GPUs (without a number the first). 'cuda-emulated' runs
+ * the CUDA sources on the CPU, slowly, for tests.
+ */
+export type DeviceName = 'cpu' | 'cuda' | `cuda:${number}` | 'cuda-emulated';
+
+/**
+ * How products (matmul, structured and grouped linear layers, attention) may round their operands; tensors
+ * are float32 and sums are taken in float32 always.
+ */
+export type Compute = keyof typeof NativeCompute;
 
 export interface DeviceOptions {
-  /** Threads an op may use; by default EINLINEAR_THREADS, or every core of the process. */
+  /** Threads an op of the CPU may use; by default EINLINEAR_THREADS, or every core of the process. */
   threads?: number | undefined;
 }
 
@@ -35,6 +45,7 @@ export class Device {
   readonly native: NativeDevice;
   private closed = false;
   private tensors = 0;
+  private computeMode: Compute = 'float32';
 
   /** Use {@link device} instead. */
   constructor(name: DeviceName, options: DeviceOptions = {}) {
@@ -49,8 +60,19 @@ export class Device {
         { threads },
       );
     }
+    const [, backend, index] = /^(\w[\w-]*?)(?::(\d+))?$/.exec(name) ?? [];
+    if (backend === undefined || (index !== undefined && backend !== 'cuda')) {
+      throw new EinlinearError(
+        'BACKEND_UNAVAILABLE',
+        `Expected a device such as cpu, cuda or cuda:1, got '${name}'`,
+        { device: name },
+      );
+    }
     this.name = name;
-    this.native = native().openDevice(name, threads === undefined ? {} : { threads });
+    this.native = native().openDevice(backend, {
+      ...(threads !== undefined && { threads }),
+      ...(index !== undefined && { index: Number(index) }),
+    });
     openDevices.add(this);
   }
 
@@ -61,6 +83,18 @@ export class Device {
 
   get isClosed(): boolean {
     return this.closed;
+  }
+
+  /** How products called from now on may round; 'float32' at first. */
+  get compute(): Compute {
+    return this.computeMode;
+  }
+
+  /** @throws NOT_SUPPORTED where the device cannot compute so (the CPU: anything but 'float32') */
+  set compute(compute: Compute) {
+    if (compute === this.computeMode) return;
+    this.native.setCompute(NativeCompute[compute]);
+    this.computeMode = compute;
   }
 
   /**
@@ -123,17 +157,21 @@ export class Device {
 /**
  * Opens a device of its own queue.
  *
- * @param name backend: 'cpu'
- * @throws BACKEND_UNAVAILABLE for an unknown backend or when the addon does not load;
+ * @param name 'cpu', 'cuda' or 'cuda:1'
+ * @throws BACKEND_UNAVAILABLE for an unknown backend, one that cannot run here (with the reason), or when
+ *   the addon does not load;
  *   INVALID_ARGUMENT for a bad thread count
  */
 export function device(name: DeviceName = 'cpu', options: DeviceOptions = {}): Device {
   return new Device(name, options);
 }
 
-/** The device that tensors are created on when none is named; opened at the first use. */
+/**
+ * The device that tensors are created on when none is named: what the environment variable
+ * EINLINEAR_DEVICE names, or the CPU. Opened at the first use.
+ */
 export function defaultDevice(): Device {
-  sharedDevice ??= new Device('cpu');
+  sharedDevice ??= new Device((process.env.EINLINEAR_DEVICE as DeviceName | undefined) ?? 'cpu');
   return sharedDevice;
 }
 

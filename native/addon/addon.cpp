@@ -23,7 +23,7 @@ void runOp(const Napi::CallbackInfo& info, const char* name) {
     OpArguments arguments(info, state, name);
     args.fields(arguments);
     arguments.finish();
-    device.launch(OpCall::make(device.ops().*Op, args));
+    state.launch(OpCall::make(device.ops().*Op, args));
   });
 }
 
@@ -137,6 +137,14 @@ void trim(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] { stateOf(info).trim(info.Env()); });
 }
 
+void setCompute(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const double n = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1;
+    if (n != 0 && n != 1 && n != 2) fail("INVALID_ARGUMENT", "Expected a known compute, got %g", n);
+    stateOf(info).setCompute(static_cast<Compute>(static_cast<int>(n)));
+  });
+}
+
 void closeDevice(const Napi::CallbackInfo& info) { stateOf(info).close(); }
 
 // ---- the module
@@ -148,15 +156,19 @@ Napi::Value open(const Napi::CallbackInfo& info) {
     if (!info[0].IsString()) fail("INVALID_ARGUMENT", "Expected the backend to be a string");
     DeviceOptions options;
     if (info[1].IsObject()) {
-      const Napi::Value threads = info[1].As<Napi::Object>().Get("threads");
-      if (!threads.IsUndefined()) {
-        const double n = threads.IsNumber() ? threads.As<Napi::Number>().DoubleValue() : -1;
-        if (!(n >= 1 && n <= 1024) || n != std::floor(n)) {
-          fail("INVALID_ARGUMENT", "Expected threads to be a whole number from 1 to 1024, got %g",
-               n);
+      const Napi::Object given = info[1].As<Napi::Object>();
+      const auto whole = [&](const char* name, int least, int most, int& option) {
+        const Napi::Value value = given.Get(name);
+        if (value.IsUndefined()) return;
+        const double n = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : least - 1;
+        if (!(n >= least && n <= most) || n != std::floor(n)) {
+          fail("INVALID_ARGUMENT", "Expected %s to be a whole number from %d to %d, got %g", name,
+               least, most, n);
         }
-        options.threads = static_cast<int>(n);
-      }
+        option = static_cast<int>(n);
+      };
+      whole("threads", 1, 1024, options.threads);
+      whole("index", 0, 1023, options.index);
     }
     Environment& environment = Environment::of(env);
     std::unique_ptr<Device> device = openDevice(info[0].As<Napi::String>(), options);
@@ -178,6 +190,7 @@ Napi::Value open(const Napi::CallbackInfo& info) {
     method("synchronizeSync", synchronizeSync);
     method("memory", memory);
     method("trim", trim);
+    method("setCompute", setCompute);
     method("close", closeDevice);
     object.Set("ops", makeOps(env, state));
     return object;

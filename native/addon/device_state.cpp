@@ -48,6 +48,19 @@ void DeviceState::shutDown() {
   signal_.Release();
 }
 
+void DeviceState::setCompute(Compute compute) {
+  if (!device().supports(compute)) {
+    static const char* const names[] = {"float32", "tf32", "bfloat16"};
+    fail("NOT_SUPPORTED", "This device does not compute in %s", names[static_cast<int>(compute)]);
+  }
+  compute_ = compute;
+}
+
+void DeviceState::launch(OpCall call) {
+  call.compute = compute_;
+  device().launch(call);
+}
+
 Napi::Value DeviceState::allocate(Napi::Env env, size_t bytes) {
   device();
   std::unique_ptr<Buffer> buffer(new Buffer{shared_from_this(), pool_.allocate(bytes), bytes});

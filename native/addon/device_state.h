@@ -28,6 +28,10 @@ class DeviceState : public std::enable_shared_from_this<DeviceState> {
   // The open device; DISPOSED once closed.
   Device& device();
 
+  // How the products of ops launched from now on may round; NOT_SUPPORTED where they cannot.
+  void setCompute(Compute compute);
+  void launch(OpCall call);
+
   Napi::Value allocate(Napi::Env env, size_t bytes);
   // Idempotent.
   void free(Napi::Env env, Buffer& buffer);
@@ -56,6 +60,7 @@ class DeviceState : public std::enable_shared_from_this<DeviceState> {
   Pool pool_;
   Signal signal_;
   int reading_ = 0;  // promises not yet settled; while there are any, the process stays alive
+  Compute compute_ = Compute::float32;
   bool closed_ = false, shutDown_ = false;
 };
 

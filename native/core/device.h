@@ -15,9 +15,14 @@
 
 namespace einlinear {
 
+// How products may round their operands; sums are float32 always.
+enum class Compute : int { float32, tf32, bfloat16 };
+
 // An op with a copy of its arguments, ready to be queued.
 struct OpCall {
   static constexpr size_t kMaxArgs = 480;
+
+  Compute compute = Compute::float32;
 
   void (*run)(Context&, const OpCall&);
   void (*op)();
@@ -59,6 +64,16 @@ class Device {
   // the device has passed this point, so callers recycle blocks in queue order (Pool does).
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* block) = 0;
+  // Whether release() takes its place in the queue and the backend keeps released blocks for reuse
+  // itself, so that callers need not.
+  virtual bool ordersMemory() const { return false; }
+  // With ordersMemory(): bytes held from the system, and giving back those not in use.
+  virtual size_t reservedBytes() const { return 0; }
+  virtual void trim() {}
+  // The most memory there is.
+  virtual size_t memoryLimit() const = 0;
+  // Whether the products can be computed so.
+  virtual bool supports(Compute compute) const { return compute == Compute::float32; }
 
   // Copies `bytes` from host memory; `source` may change once this returns.
   virtual void upload(void* destination, const void* source, size_t bytes) = 0;
@@ -72,7 +87,8 @@ class Device {
 };
 
 struct DeviceOptions {
-  int threads = 0;  // 0: EINLINEAR_THREADS, or every core this process may use
+  int threads = 0;  // cpu; 0: EINLINEAR_THREADS, or every core this process may use
+  int index = 0;    // cuda: which of the visible devices
 };
 
 struct BackendInfo {

@@ -17,31 +17,34 @@ size_t Pool::roundUp(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-void* Pool::allocate(size_t bytes) {
-  const size_t size = roundUp(bytes);
-  void* block = nullptr;
-  auto cached = cache_.find(size);
+// A cached block, or a fresh one while the limit allows it; null otherwise.
+void* Pool::take(size_t size) {
+  if (device_.ordersMemory()) return device_.allocate(size);
+  const auto cached = cache_.find(size);
   if (cached != cache_.end() && !cached->second.empty()) {
-    block = cached->second.back();
+    void* block = cached->second.back();
     cached->second.pop_back();
-  } else {
-    const size_t limit = memoryLimit();
-    const auto fresh = [&]() -> void* {
-      return size > limit || reservedBytes_ > limit - size ? nullptr : device_.allocate(size);
-    };
-    block = fresh();
-    if (block == nullptr) {
-      drain();
-      trim();
-      block = fresh();
-    }
-    if (block == nullptr) {
-      fail(
-          "OUT_OF_MEMORY",
-          "Out of memory: asked for %zu bytes with %zu bytes live in %zu tensors (limit %zu bytes)",
-          bytes, liveBytes_, liveBlocks_, limit);
-    }
-    reservedBytes_ += size;
+    return block;
+  }
+  const size_t limit = device_.memoryLimit();
+  if (size > limit || reservedBytes_ > limit - size) return nullptr;
+  void* block = device_.allocate(size);
+  if (block != nullptr) reservedBytes_ += size;
+  return block;
+}
+
+void* Pool::allocate(size_t bytes) {
+  const size_t size = device_.ordersMemory() ? bytes + (bytes == 0) : roundUp(bytes);
+  void* block = take(size);
+  if (block == nullptr) {
+    drain();
+    trim();
+    block = take(size);
+  }
+  if (block == nullptr) {
+    fail("OUT_OF_MEMORY",
+         "Out of memory: asked for %zu bytes with %zu bytes live in %zu tensors (limit %zu bytes)",
+         bytes, liveBytes_, liveBlocks_, device_.memoryLimit());
   }
   ++liveBlocks_;
   liveBytes_ += bytes;
@@ -49,7 +52,8 @@ void* Pool::allocate(size_t bytes) {
 }
 
 void Pool::free(void* block, size_t bytes) {
-  cache_[roundUp(bytes)].push_back(block);
+  if (device_.ordersMemory()) device_.release(block);
+  else cache_[roundUp(bytes)].push_back(block);
   --liveBlocks_;
   liveBytes_ -= bytes;
 }
@@ -62,6 +66,7 @@ void Pool::trim() {
     }
   }
   cache_.clear();
+  device_.trim();
 }
 
 void Pool::drain() {

@@ -1,4 +1,4 @@
-// A caching allocator over a device's memory.
+// A caching allocator over a device's memory; a thin one where the device orders memory itself.
 //
 // Blocks are recycled in queue order: a freed block may be handed out at once, because whatever
 // still reads it was queued before whatever will write it. One thread (the one that enqueues).
@@ -24,12 +24,15 @@ class Pool {
 
   size_t liveBlocks() const { return liveBlocks_; }
   size_t liveBytes() const { return liveBytes_; }
-  size_t reservedBytes() const { return reservedBytes_; }
+  size_t reservedBytes() const {
+    return device_.ordersMemory() ? device_.reservedBytes() : reservedBytes_;
+  }
 
   // Block sizes are rounded up to eight steps a doubling, so that nearly equal sizes share blocks.
   static size_t roundUp(size_t bytes);
 
  private:
+  void* take(size_t size);
   void drain();
 
   Device& device_;
@@ -37,7 +40,7 @@ class Pool {
   size_t liveBlocks_ = 0, liveBytes_ = 0, reservedBytes_ = 0;
 };
 
-// The most memory this process may use: physical memory or the control group's limit.
+// The most host memory this process may use: physical memory or the control group's limit.
 size_t memoryLimit();
 
 }  // namespace einlinear

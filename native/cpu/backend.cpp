@@ -6,6 +6,7 @@
 #include <system_error>
 #include <thread>
 
+#include "../core/pool.h"
 #include "context.h"
 #include "dispatch.h"
 #include "memory.h"
@@ -33,6 +34,7 @@ class CpuDevice final : public Device {
 
   void* allocate(size_t bytes) override { return allocateMemory(bytes); }
   void release(void* block) override { releaseMemory(block); }
+  size_t memoryLimit() const override { return einlinear::memoryLimit(); }
 
   void upload(void* destination, const void* source, size_t bytes) override {
     if (bytes == 0) return;
