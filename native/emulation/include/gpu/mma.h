@@ -63,13 +63,13 @@ inline void multiply(void* const* arguments, uint32_t) {
     const int g = lane / 4, t = lane % 4;
     for (int i = 0; i < 4; ++i) {
       const int row = g + i % 2 * 8, column = i / 2 * (K / 2) + (kBf16 ? 2 * t : t);
-      a[row][column] = kBf16 ? bf16At(p.a[i], 0) : __uint_as_float(p.a[i] & 0xffffe000u);
+      a[row][column] = kBf16 ? bf16At(p.a[i], 0) : __uint_as_float(p.a[i]);
       if (kBf16) a[row][column + 1] = bf16At(p.a[i], 1);
       d[g + i / 2 * 8][2 * t + i % 2] = p.d[i];
     }
     for (int i = 0; i < 2; ++i) {
       const int row = i * (K / 2) + (kBf16 ? 2 * t : t);
-      b[row][g] = kBf16 ? bf16At(p.b[i], 0) : __uint_as_float(p.b[i] & 0xffffe000u);
+      b[row][g] = kBf16 ? bf16At(p.b[i], 0) : __uint_as_float(p.b[i]);
       if (kBf16) b[row + 1][g] = bf16At(p.b[i], 1);
     }
   }
@@ -102,7 +102,10 @@ inline void loadMatricesTransposed(uint32_t (&r)[4], const void* row) {
 inline void multiplyBf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   emulation::meetToMultiply<16>(d, a, b0, b1);
 }
-inline uint32_t toTf32(float value) { return (__float_as_uint(value) + 0x1000u) & 0xffffe000u; }
+inline uint32_t toTf32(float value) {
+  const uint32_t bits = __float_as_uint(value);
+  return value != value ? 0x7fffffffu : (bits + 0x1000u) & 0xffffe000u;
+}
 inline void multiplyTf32(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   emulation::meetToMultiply<8>(d, a, b0, b1);
 }
