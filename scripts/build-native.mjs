@@ -2,6 +2,7 @@
 //   node scripts/build-native.mjs                      -> build/Release/einlinear.node
 //   node scripts/build-native.mjs --sanitize=address,undefined | --sanitize=thread
 //                                                      -> build/Sanitize/einlinear.node
+//   ... --tools       also the programs of native/bench: tools/ beside the addon
 //   ... --emulation   the CUDA sources for the CPU too, for tests: emulation/ beside the addon
 // The CMake trees live outside build/, which `node-gyp rebuild` wipes.
 import fs from 'node:fs';
@@ -20,6 +21,7 @@ export const sanitizeTree = (sanitize) => at('.build-sanitize', sanitize.replace
 export function buildNative({
   sanitize = '',
   emulation = false,
+  tools = false,
   verbose = false,
   quiet = false,
 } = {}) {
@@ -30,6 +32,7 @@ export function buildNative({
     if (sanitize) forgetOtherSanitizer(output, sanitize);
     const args = ['build', '--out', tree, '--parallel', String(os.availableParallelism())];
     if (sanitize) args.push(`--CDEINLINEAR_SANITIZE=${sanitize}`);
+    if (tools) args.push('--CDEINLINEAR_TOOLS=ON');
     if (emulation) args.push('--CDEINLINEAR_EMULATION=ON');
     if (!verbose) args.push('--log-level', 'error');
     runNode('node_modules/cmake-js/bin/cmake-js', args, { quiet });
@@ -60,6 +63,7 @@ main(import.meta.url, () => {
     options: {
       sanitize: { type: 'string' },
       emulation: { type: 'boolean' },
+      tools: { type: 'boolean' },
       verbose: { type: 'boolean' },
     },
   });
