@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
 import { runJest } from './lib/jest.mjs';
 import { at, cleanEnvironment, main, outputOf, root, runNode } from './lib/project.mjs';
-import { startReference } from './reference.mjs';
+import { runReference } from './reference.mjs';
 
 const onCuda = { EINLINEAR_DEVICE: 'cuda' };
 const numerical = ['test/tensor', 'test/nn', 'test/optim', 'test/models'];
@@ -44,18 +44,7 @@ function conformance() {
 
 const ops = () => runJest(numerical, { env: onCuda, report: 'jest-cuda' });
 
-function reference() {
-  const { status, stdout } = startReference([], { env: onCuda });
-  const [, passed, failed] = /(\d+) passed, (\d+) failed\s*$/.exec(stdout) ?? [];
-  if (status !== 0)
-    throw new Error(
-      stdout
-        .split('\n')
-        .filter((line) => /^failed/.test(line))
-        .join('\n'),
-    );
-  return { passed: Number(passed), failed: Number(failed) };
-}
+const reference = () => runReference({ env: onCuda });
 
 function sanitizer(tool, seconds) {
   const jest = ['node_modules/jest/bin/jest.js', '--runInBand', '--testTimeout=600000', ...small];
@@ -98,11 +87,11 @@ const STEPS = 200;
 async function training() {
   const einlinear = createRequire(import.meta.url)(at('dist', 'index.js'));
   const data = at('.build', 'gpu-check-data');
-  await einlinear.data.prepareText(einlinear.data.datasetFolder('sotu'), data);
+  await einlinear.prepareText(einlinear.datasetFolder('sotu'), data);
   const run = async (device, dtype, seed) => {
     const losses = [];
     const start = performance.now();
-    await einlinear.train.train(
+    await einlinear.train(
       {
         model: {
           vocabSize: 96,
