@@ -108,20 +108,25 @@ struct Share {
 template <class T>
 __device__ inline void fetchTile(const HeadRows& rows, bool vectors, float4* raw) {
   const Share<T> share;
+  constexpr int kSteps = T::kColumns / Share<T>::kStep;
+  const float* from = rows.from + share.row * rows.stride + share.column;
+  const int64_t step = Share<T>::kStep * rows.stride;
+  const int left = rows.width - share.column;
+  raw += threadIdx.x;
+  if (vectors) {
 #pragma unroll
-  for (int i = 0; i < T::kColumns / Share<T>::kStep; ++i) {
-    const int row = share.row + i * Share<T>::kStep;
-    const bool inside = row < rows.count;
-    const float* from = inside ? rows.from + row * rows.stride + share.column : rows.from;
-    float4* to = raw + i * kAttentionThreads + threadIdx.x;
-    if (vectors) {
-      const bool valid = inside && share.column < rows.width;
-      copyAsync16(to, valid ? from : rows.from, valid);
-    } else {
+    for (int i = 0; i < kSteps; ++i, from += step) {
+      const bool valid = left > 0 && share.row + i * Share<T>::kStep < rows.count;
+      copyAsync16(raw + i * kAttentionThreads, valid ? from : rows.from, valid);
+    }
+  } else {
+#pragma unroll 1
+    for (int i = 0; i < kSteps; ++i, from += step) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const bool valid = inside && share.column + j < rows.width;
-        copyAsync4(reinterpret_cast<float*>(to) + j, valid ? from + j : rows.from, valid);
+        const bool valid = left > j && share.row + i * Share<T>::kStep < rows.count;
+        copyAsync4(reinterpret_cast<float*>(raw + i * kAttentionThreads) + j,
+                   valid ? from + j : rows.from, valid);
       }
     }
   }
@@ -203,12 +208,13 @@ __device__ inline void fetchColumns(const Place<T>& place, const float* tensor, 
 }
 
 // scores += rows columns^T over the whole head, for the warps that are `active`. The first chunk of
-// the columns is on its way in `raw`; fetchNext() sends for what comes after them. The block's own
-// chunk stays in columnTile.
-template <class T, class Scores, class FetchNext>
+// the columns is on its way in `raw`, and `next` (unless null) is sent for after the last, from its
+// row nextColumn and chunk nextChunk on. The block's own chunk stays in columnTile.
+template <class T, class Scores>
 __device__ inline void multiplyHeads(const Place<T>& place, int first, int column,
                                      const Operands<T>& operands, bool active, float4* raw,
-                                     Scores& scores, const FetchNext& fetchNext) {
+                                     Scores& scores, const float* next, int nextColumn,
+                                     int nextChunk) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   for (int i = 0; i < place.shape.chunks; ++i) {
     if (i > 0) __syncthreads();  // the tiles of the chunk before are done with
@@ -217,10 +223,11 @@ __device__ inline void multiplyHeads(const Place<T>& place, int first, int colum
       loadRows<T>(place.rows(operands.rows, first, place.chunkAt(i)), place.shape.vectors,
                   operands.rowFactor, operands.rowTile);
     __syncthreads();
-    if (i + 1 < place.shape.chunks)
-      fetchColumns(place, operands.columns, column, place.chunkAt(i + 1), raw);
-    else
-      fetchNext();
+    const bool done = i + 1 == place.shape.chunks;
+    const float* tensor = done ? next : operands.columns;
+    if (tensor != nullptr)
+      fetchColumns(place, tensor, done ? nextColumn : column,
+                   done ? nextChunk : place.chunkAt(i + 1), raw);
     if (active)
       T::Math::template multiplyRows<T::kDim>(
           scores, operands.rowTile + warp * T::kWarpRows * T::kStride, operands.columnTile);

@@ -18,7 +18,7 @@ using ForwardTiling = Tiling < Math,
 
 // o[batch, time, heads, headDim] = softmax(scale q k^T) v; lse[batch, heads, time]
 template <class T>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 2)
     attentionKernel(AttentionShape shape, const float* q, const float* k, const float* v, float* o,
                     float* lse) {
   using Math = typename T::Math;
@@ -47,8 +47,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
     const bool active = view.any(key);
     float scores[T::kRowTiles][T::kScores][4];
     clear(scores);
-    multiplyHeads(place, first, key, operands, active, shared.raw, scores,
-                  [&] { fetchColumns(place, v, key, place.chunk, shared.raw); });
+    multiplyHeads(place, first, key, operands, active, shared.raw, scores, v, key, place.chunk);
     if (active) {
       view.mask(key, -INFINITY, scores);
 #pragma unroll

@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads)
 // kOfKeys: dk = scale dS^T q and dv = P^T dout; else: dq = scale dS k. Tensors [batch, time, heads,
 // headDim]; lse, delta: [batch, heads, time].
 template <class T, bool kOfKeys>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, 2)
     attentionBackwardKernel(AttentionShape shape, const float* q, const float* k, const float* v,
                             const float* dout, const float* lse, const float* delta, float* dq,
                             float* dk, float* dv) {
@@ -92,14 +92,13 @@ __global__ void __launch_bounds__(kAttentionThreads)
     clear(scores);
     clear(gradients);
     if (kOfKeys && kind < 2) shared.statistics[kind][mine] = next;
-    multiplyHeads(place, first, column, forScores, active, shared.raw, scores, [&] {
-      fetchColumns(place, forGradients.columns, column, place.chunkAt(0), shared.raw);
-    });
-    multiplyHeads(place, first, column, forGradients, active, shared.raw, gradients, [&] {
-      if (column + T::kColumns >= view.end) return;
-      fetchColumns(place, forScores.columns, column + T::kColumns, place.chunkAt(0), shared.raw);
-      next = statistic(column + T::kColumns);
-    });
+    const int nextColumn = column + T::kColumns;
+    multiplyHeads(place, first, column, forScores, active, shared.raw, scores,
+                  forGradients.columns, column, place.chunkAt(0));
+    multiplyHeads(place, first, column, forGradients, active, shared.raw, gradients,
+                  nextColumn < view.end ? forScores.columns : nullptr, nextColumn,
+                  place.chunkAt(0));
+    next = statistic(nextColumn);
     if (active) {
 #pragma unroll
       for (int n = 0; n < T::kScores; ++n)
