@@ -25,6 +25,7 @@ __device__ inline int lane() { return static_cast<int>(threadIdx.x) % 32; }
 
 struct Float32 {
   using Element = float;
+  static constexpr bool kTensorCore = false;
   static constexpr int kPadding = 4, kSlots = 4, kRowLanes = 8;
   // Floats of shared memory a warp needs to pass scores [16 M, 8 C] between its lanes.
   template <int M, int C>
@@ -141,6 +142,7 @@ struct Float32 {
 // --------------------------------------------
 
 struct TensorCore {
+  static constexpr bool kTensorCore = true;
   static constexpr int kSlots = 2, kRowLanes = 4;
   template <int M, int C>
   static constexpr int kWeights = 0;

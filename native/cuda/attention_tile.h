@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cuda_runtime.h>
-#include <gpu/async_copy.h>
 #include <gpu/launch.h>
 
 #include <initializer_list>
@@ -23,13 +22,14 @@ namespace cuda {
 
 constexpr int kAttentionThreads = 128, kAttentionWarps = kAttentionThreads / 32;
 
-// A warp has kRowTiles * 16 rows; a column tile has kColumns. kResident tiles of rows and two of
-// columns are in shared memory at a time.
-template <class Arithmetic, int kDim_, int kRowTiles_, int kColumns_, int kResident>
+// A warp has kRowTiles * 16 rows. kResident tiles of rows and two of columns are in shared memory.
+template <class Arithmetic, int kDim_, int kRowTiles_, int kResident>
 struct Tiling {
   using Math = Arithmetic;
   using Element = typename Math::Element;
-  static constexpr int kDim = kDim_, kRowTiles = kRowTiles_, kColumns = kColumns_;
+  static constexpr int kDim = kDim_, kRowTiles = kRowTiles_;
+  // A tile of columns on its way takes kColumns * kDim / 128 registers of every thread.
+  static constexpr int kColumns = kDim < 128 ? 32 : 16;
   static constexpr int kWarpRows = 16 * kRowTiles, kRows = kAttentionWarps * kWarpRows;
   static constexpr int kStride = kDim + Math::kPadding;
   static constexpr int kScores = kColumns / 8, kOutputs = kDim / 8;  // fragments
@@ -37,7 +37,6 @@ struct Tiling {
 
   // The block's shared memory, in this order.
   struct Shared {
-    alignas(16) float4 raw[kColumns * kDim / 4];
     alignas(16) Element rows[kResident][kRows * kStride];
     alignas(16) Element columns[2][kColumns * kStride];
     alignas(16) float weights[kAttentionWarps][kWeights == 0 ? 4 : kWeights];
@@ -93,84 +92,46 @@ struct Place {
   __device__ int chunkAt(int i) const { return (chunk + 1 + i) % shape.chunks; }
 };
 
-// The share of a thread in a tile: four columns of every kStep-th row.
-template <class T>
-struct Share {
-  static constexpr int kFours = T::kDim / 4, kStep = kAttentionThreads / kFours;
-  int row, column;
-
-  __device__ Share()
-      : row(static_cast<int>(threadIdx.x) / kFours),
-        column(static_cast<int>(threadIdx.x) % kFours * 4) {}
-};
-
-// Rows that land in `raw` while the block computes; each thread sees its own share only.
-template <class T>
-__device__ inline void fetchTile(const HeadRows& rows, bool vectors, float4* raw) {
-  const Share<T> share;
-  constexpr int kSteps = T::kColumns / Share<T>::kStep;
-  const float* from = rows.from + share.row * rows.stride + share.column;
-  const int64_t step = Share<T>::kStep * rows.stride;
-  const int left = rows.width - share.column;
-  raw += threadIdx.x;
+// Four numbers of a row from `column` on, zeros beyond its width.
+__device__ inline float4 readFour(const float* row, int column, int width, bool vectors) {
+  float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   if (vectors) {
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i, from += step) {
-      const bool valid = left > 0 && share.row + i * Share<T>::kStep < rows.count;
-      copyAsync16(raw + i * kAttentionThreads, valid ? from : rows.from, valid);
-    }
+    if (column < width) x = *reinterpret_cast<const float4*>(row + column);
   } else {
-#pragma unroll 1
-    for (int i = 0; i < kSteps; ++i, from += step) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const bool valid = left > j && share.row + i * Share<T>::kStep < rows.count;
-        copyAsync4(reinterpret_cast<float*>(raw + i * kAttentionThreads) + j,
-                   valid ? from + j : rows.from, valid);
-      }
-    }
+    if (column < width) x.x = row[column];
+    if (column + 1 < width) x.y = row[column + 1];
+    if (column + 2 < width) x.z = row[column + 2];
+    if (column + 3 < width) x.w = row[column + 3];
   }
-  commitCopies();
+  return x;
 }
 
-__device__ inline float4 scaled(float4 x, float factor) {
-  return make_float4(x.x * factor, x.y * factor, x.z * factor, x.w * factor);
-}
+// A thread's share of kSize rows on their way from global to shared memory: four columns of every
+// kStep-th row. fetch() asks for them, put() needs them.
+template <class T, int kSize>
+struct Incoming {
+  static constexpr int kFours = T::kDim / 4, kStep = kAttentionThreads / kFours;
+  float4 share[kSize / kStep];
 
-// Waits for the thread's share and puts it, times factor, into the tile.
-template <class T>
-__device__ inline void landTile(const float4* raw, float factor, typename T::Element* tile) {
-  const Share<T> share;
-  waitForCopies<0>();
+  __device__ void fetch(const HeadRows& rows, bool vectors) {
+    const int first = static_cast<int>(threadIdx.x) / kFours;
+    const int column = static_cast<int>(threadIdx.x) % kFours * 4;
+    const float* row = rows.from + first * rows.stride;
 #pragma unroll
-  for (int i = 0; i < T::kColumns / Share<T>::kStep; ++i)
-    T::Math::store(tile + (share.row + i * Share<T>::kStep) * T::kStride + share.column,
-                   scaled(raw[i * kAttentionThreads + threadIdx.x], factor));
-}
-
-// tile[kRows] = rows times factor, without a detour.
-template <class T>
-__device__ inline void loadRows(const HeadRows& rows, bool vectors, float factor,
-                                typename T::Element* tile) {
-  const Share<T> share;
-#pragma unroll 4
-  for (int row = share.row; row < T::kRows; row += Share<T>::kStep) {
-    float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (row < rows.count) {
-      const float* from = rows.from + row * rows.stride + share.column;
-      const int left = rows.width - share.column;
-      if (vectors) {
-        if (left > 0) x = *reinterpret_cast<const float4*>(from);
-      } else {
-        if (left > 0) x.x = from[0];
-        if (left > 1) x.y = from[1];
-        if (left > 2) x.z = from[2];
-        if (left > 3) x.w = from[3];
-      }
-    }
-    T::Math::store(tile + row * T::kStride + share.column, scaled(x, factor));
+    for (int i = 0; i < kSize / kStep; ++i, row += kStep * rows.stride)
+      share[i] = readFour(row, column, first + i * kStep < rows.count ? rows.width : 0, vectors);
   }
-}
+  // tile[kSize] = the rows times factor
+  __device__ void put(float factor, typename T::Element* tile) const {
+    tile += static_cast<int>(threadIdx.x) / kFours * T::kStride +
+            static_cast<int>(threadIdx.x) % kFours * 4;
+#pragma unroll
+    for (int i = 0; i < kSize / kStep; ++i)
+      T::Math::store(tile + i * kStep * T::kStride,
+                     make_float4(share[i].x * factor, share[i].y * factor, share[i].z * factor,
+                                 share[i].w * factor));
+  }
+};
 
 template <int M, int N>
 __device__ inline void clear(float (&d)[M][N][4]) {
@@ -193,41 +154,42 @@ struct Operands {
   typename T::Element* columnTile;
 };
 
-// The whole of a head's rows, where that is a chunk.
 template <class T>
-__device__ inline void loadResident(const Place<T>& place, int first, const Operands<T>& operands) {
-  if (place.shape.chunks == 1)
-    loadRows<T>(place.rows(operands.rows, first, 0), place.shape.vectors, operands.rowFactor,
-                operands.rowTile);
-}
+using IncomingColumns = Incoming<T, T::kColumns>;
 
+// The tile of rows, a part after the other.
 template <class T>
-__device__ inline void fetchColumns(const Place<T>& place, const float* tensor, int column,
-                                    int chunk, float4* raw) {
-  fetchTile<T>(place.rows(tensor, column, chunk), place.shape.vectors, raw);
+__device__ inline void loadRows(const Place<T>& place, int first, int chunk,
+                                const Operands<T>& operands) {
+  constexpr int kPart = T::kColumns;
+#pragma unroll 1
+  for (int row = 0; row < T::kRows; row += kPart) {
+    Incoming<T, kPart> part;
+    part.fetch(place.rows(operands.rows, first + row, chunk), place.shape.vectors);
+    part.put(operands.rowFactor, operands.rowTile + row * T::kStride);
+  }
 }
 
 // scores += rows columns^T over the whole head, for the warps that are `active`. The first chunk of
-// the columns is on its way in `raw`, and `next` (unless null) is sent for after the last, from its
-// row nextColumn and chunk nextChunk on. The block's own chunk stays in columnTile.
+// the columns is incoming, and of `next` (unless null) the tile at row nextColumn, chunk nextChunk
+// is so afterwards. The block's own chunk stays in columnTile.
 template <class T, class Scores>
 __device__ inline void multiplyHeads(const Place<T>& place, int first, int column,
-                                     const Operands<T>& operands, bool active, float4* raw,
-                                     Scores& scores, const float* next, int nextColumn,
-                                     int nextChunk) {
+                                     const Operands<T>& operands, bool active,
+                                     IncomingColumns<T>& incoming, Scores& scores,
+                                     const float* next, int nextColumn, int nextChunk) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   for (int i = 0; i < place.shape.chunks; ++i) {
     if (i > 0) __syncthreads();  // the tiles of the chunk before are done with
-    landTile<T>(raw, operands.columnFactor, operands.columnTile);
-    if (place.shape.chunks > 1)
-      loadRows<T>(place.rows(operands.rows, first, place.chunkAt(i)), place.shape.vectors,
-                  operands.rowFactor, operands.rowTile);
+    incoming.put(operands.columnFactor, operands.columnTile);
+    if (place.shape.chunks > 1) loadRows(place, first, place.chunkAt(i), operands);
     __syncthreads();
-    const bool done = i + 1 == place.shape.chunks;
-    const float* tensor = done ? next : operands.columns;
+    const bool last = i + 1 == place.shape.chunks;
+    const float* tensor = last ? next : operands.columns;
     if (tensor != nullptr)
-      fetchColumns(place, tensor, done ? nextColumn : column,
-                   done ? nextChunk : place.chunkAt(i + 1), raw);
+      incoming.fetch(
+          place.rows(tensor, last ? nextColumn : column, last ? nextChunk : place.chunkAt(i + 1)),
+          place.shape.vectors);
     if (active)
       T::Math::template multiplyRows<T::kDim>(
           scores, operands.rowTile + warp * T::kWarpRows * T::kStride, operands.columnTile);

@@ -10,9 +10,11 @@ namespace einlinear {
 namespace cuda {
 namespace {
 
-template <class Math, int kDim, bool kNarrow = sizeof(typename Math::Element) == 2>
+// As many rows a warp as registers and shared memory hold: each fragment of the columns that is
+// read serves all of them.
+template <class Math, int kDim>
 using ForwardTiling = Tiling < Math,
-      kDim, kNarrow || kDim < 128 ? 2 : 1, kNarrow&& kDim<128 ? 64 : 32, 1>;
+      kDim, kDim<128 || sizeof(typename Math::Element) == 2 ? 2 : 1, 1>;
 
 // ---- kernels ------------------------------------------------------------------------------------
 
@@ -41,13 +43,14 @@ __global__ void __launch_bounds__(kAttentionThreads, 2)
       total[m][slot] = 0.0f;
     }
 
-  fetchColumns(place, k, 0, place.chunkAt(0), shared.raw);
-  loadResident(place, first, operands);
+  IncomingColumns<T> incoming;
+  incoming.fetch(place.rows(k, 0, place.chunkAt(0)), shape.vectors);
+  if (shape.chunks == 1) loadRows(place, first, 0, operands);
   for (int key = 0; key < view.end; key += T::kColumns) {
     const bool active = view.any(key);
     float scores[T::kRowTiles][T::kScores][4];
     clear(scores);
-    multiplyHeads(place, first, key, operands, active, shared.raw, scores, v, key, place.chunk);
+    multiplyHeads(place, first, key, operands, active, incoming, scores, v, key, place.chunk);
     if (active) {
       view.mask(key, -INFINITY, scores);
 #pragma unroll
@@ -81,10 +84,10 @@ __global__ void __launch_bounds__(kAttentionThreads, 2)
           for (int e = 0; e < 4; ++e) output[m][n][e] *= fade[Math::slot(e)];
       }
     }
-    landTile<T>(shared.raw, 1.0f, shared.columns[1]);
+    incoming.put(1.0f, shared.columns[1]);
     __syncthreads();
     if (key + T::kColumns < view.end)
-      fetchColumns(place, k, key + T::kColumns, place.chunkAt(0), shared.raw);
+      incoming.fetch(place.rows(k, key + T::kColumns, place.chunkAt(0)), shape.vectors);
     if (active)
       Math::multiplyScores(output, scores, shared.columns[1], shared.weights[threadIdx.x / 32]);
   }

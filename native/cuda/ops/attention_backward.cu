@@ -10,9 +10,9 @@ namespace einlinear {
 namespace cuda {
 namespace {
 
-template <class Math, int kDim, bool kNarrow = sizeof(typename Math::Element) == 2>
-using BackwardTiling =
-    Tiling<Math, kDim, 1, kNarrow ? (kDim < 128 ? 64 : 32) : (kDim < 128 ? 32 : 16), 2>;
+template <class Math, int kDim, bool kOfKeys>
+using BackwardTiling = Tiling < Math,
+      kDim, Math::kTensorCore&& kDim<128 && !kOfKeys ? 2 : 1, 2>;
 
 // ---- kernels ------------------------------------------------------------------------------------
 
@@ -61,14 +61,16 @@ __global__ void __launch_bounds__(kAttentionThreads, 2)
   delta += place.head * shape.time;
 
   // lse and delta of the rows, if those are queries
-  float rowLse[Math::kSlots], rowDelta[Math::kSlots];
+  float rowLse[T::kRowTiles][Math::kSlots], rowDelta[T::kRowTiles][Math::kSlots];
 #pragma unroll
-  for (int slot = 0; slot < Math::kSlots; ++slot) {
-    const int row = view.warpFirst + Math::row(slot);
-    const bool inside = !kOfKeys && row < shape.time;
-    rowLse[slot] = inside ? lse[row] * kLog2e : 0.0f;
-    rowDelta[slot] = inside ? delta[row] : 0.0f;
-  }
+  for (int m = 0; m < T::kRowTiles; ++m)
+#pragma unroll
+    for (int slot = 0; slot < Math::kSlots; ++slot) {
+      const int row = view.warpFirst + 16 * m + Math::row(slot);
+      const bool inside = !kOfKeys && row < shape.time;
+      rowLse[m][slot] = inside ? lse[row] * kLog2e : 0.0f;
+      rowDelta[m][slot] = inside ? delta[row] : 0.0f;
+    }
   // of the columns, if those are queries: each thread brings one number
   static_assert(2 * T::kColumns <= kAttentionThreads, "a thread for each");
   const int mine = static_cast<int>(threadIdx.x) % T::kColumns;
@@ -78,60 +80,69 @@ __global__ void __launch_bounds__(kAttentionThreads, 2)
     return kind == 0 ? lse[column + mine] * kLog2e : delta[column + mine];
   };
 
-  float main[1][T::kOutputs][4];                  // dq or dk
-  float second[1][kOfKeys ? T::kOutputs : 1][4];  // dv
+  float main[T::kRowTiles][T::kOutputs][4];                  // dq or dk
+  float second[T::kRowTiles][kOfKeys ? T::kOutputs : 1][4];  // dv
   clear(main);
   clear(second);
-  fetchColumns(place, forScores.columns, view.begin, place.chunkAt(0), shared.raw);
+  IncomingColumns<T> incoming;
+  incoming.fetch(place.rows(forScores.columns, view.begin, place.chunkAt(0)), shape.vectors);
   float next = statistic(view.begin);
-  loadResident(place, first, forScores);
-  loadResident(place, first, forGradients);
+  if (shape.chunks == 1) {
+    loadRows(place, first, 0, forScores);
+    loadRows(place, first, 0, forGradients);
+  }
   for (int column = view.begin; column < view.end; column += T::kColumns) {
     const bool active = view.any(column);
-    float scores[1][T::kScores][4], gradients[1][T::kScores][4];
+    float scores[T::kRowTiles][T::kScores][4], gradients[T::kRowTiles][T::kScores][4];
     clear(scores);
     clear(gradients);
     if (kOfKeys && kind < 2) shared.statistics[kind][mine] = next;
     const int nextColumn = column + T::kColumns;
-    multiplyHeads(place, first, column, forScores, active, shared.raw, scores,
-                  forGradients.columns, column, place.chunkAt(0));
-    multiplyHeads(place, first, column, forGradients, active, shared.raw, gradients,
+    multiplyHeads(place, first, column, forScores, active, incoming, scores, forGradients.columns,
+                  column, place.chunkAt(0));
+    multiplyHeads(place, first, column, forGradients, active, incoming, gradients,
                   nextColumn < view.end ? forScores.columns : nullptr, nextColumn,
                   place.chunkAt(0));
     next = statistic(nextColumn);
     if (active) {
 #pragma unroll
-      for (int n = 0; n < T::kScores; ++n)
+      for (int m = 0; m < T::kRowTiles; ++m)
 #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const int slot = Math::slot(e), at = Math::column(n, e);
-          scores[0][n][e] =
-              exp2f(scores[0][n][e] - (kOfKeys ? shared.statistics[0][at] : rowLse[slot]));
-          gradients[0][n][e] -= kOfKeys ? shared.statistics[1][at] : rowDelta[slot];
-        }
+        for (int n = 0; n < T::kScores; ++n)
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const int slot = Math::slot(e), at = Math::column(n, e);
+            scores[m][n][e] =
+                exp2f(scores[m][n][e] - (kOfKeys ? shared.statistics[0][at] : rowLse[m][slot]));
+            gradients[m][n][e] -= kOfKeys ? shared.statistics[1][at] : rowDelta[m][slot];
+          }
       view.mask(column, 0.0f, scores);
       float* weights = shared.weights[threadIdx.x / 32];
       if constexpr (kOfKeys) Math::multiplyScores(second, scores, shared.columns[1], weights);
 #pragma unroll
-      for (int n = 0; n < T::kScores; ++n)
+      for (int m = 0; m < T::kRowTiles; ++m)
 #pragma unroll
-        for (int e = 0; e < 4; ++e) gradients[0][n][e] *= scores[0][n][e];
+        for (int n = 0; n < T::kScores; ++n)
+#pragma unroll
+          for (int e = 0; e < 4; ++e) gradients[m][n][e] *= scores[m][n][e];
       Math::multiplyScores(main, gradients, shared.columns[0], weights);
     }
     __syncthreads();
   }
 
 #pragma unroll
-  for (int slot = 0; slot < Math::kSlots; ++slot) {
-    const int row = view.warpFirst + Math::row(slot);
-    if (row >= shape.time) continue;
-    const int64_t at = place.offset(row, place.chunk);
-    const int width = place.width(place.chunk);
-    // The columns of the scores were k, or q times scale and log2(e).
-    Math::write(main[0], slot, kOfKeys ? kLn2 : shape.scale, (kOfKeys ? dk : dq) + at, width,
-                shape.vectors);
-    if constexpr (kOfKeys) Math::write(second[0], slot, 1.0f, dv + at, width, shape.vectors);
-  }
+  for (int m = 0; m < T::kRowTiles; ++m)
+#pragma unroll
+    for (int slot = 0; slot < Math::kSlots; ++slot) {
+      const int row = view.warpFirst + 16 * m + Math::row(slot);
+      if (row >= shape.time) continue;
+      const int64_t at = place.offset(row, place.chunk);
+      const int width = place.width(place.chunk);
+      // The columns of the scores were k, or q times scale and log2(e).
+      Math::write(main[m], slot, kOfKeys ? kLn2 : shape.scale, (kOfKeys ? dk : dq) + at, width,
+                  shape.vectors);
+      if constexpr (kOfKeys) Math::write(second[m], slot, 1.0f, dv + at, width, shape.vectors);
+    }
 }
 
 }  // namespace
@@ -145,14 +156,16 @@ void attentionBackward(Context& context, const AttentionBackwardArgs& args) {
   context.launch(deltaKernel, blocksFor(rows * 32), dim3(kThreads), 0, rows, args.time, args.heads,
                  args.headDim, args.dout, args.o, delta);
   withArithmetic(context.compute(), args.headDim, [&](auto math, auto dim) {
-    using T = BackwardTiling<decltype(math), decltype(dim)::value>;
-    const auto launch = [&](auto kernel) {
-      launchAttention<T>(
-          context, args, {args.q, args.k, args.v, args.dout, args.dq, args.dk, args.dv}, kernel,
-          args.q, args.k, args.v, args.dout, args.lse, delta, args.dq, args.dk, args.dv);
+    const auto launch = [&](auto ofKeys) {
+      constexpr bool kOfKeys = decltype(ofKeys)::value;
+      using T = BackwardTiling<decltype(math), decltype(dim)::value, kOfKeys>;
+      launchAttention<T>(context, args,
+                         {args.q, args.k, args.v, args.dout, args.dq, args.dk, args.dv},
+                         attentionBackwardKernel<T, kOfKeys>, args.q, args.k, args.v, args.dout,
+                         args.lse, delta, args.dq, args.dk, args.dv);
     };
-    launch(attentionBackwardKernel<T, false>);
-    launch(attentionBackwardKernel<T, true>);
+    launch(std::false_type{});
+    launch(std::true_type{});
   });
 }
 
