@@ -14,10 +14,10 @@ constexpr int64_t kFill = 1056;             // blocks that fill a device
 
 // ---- kernels ------------------------------------------------------------------------------------
 
-// y[pieces, groups, columns] (+)= sums of the pieces; x[rows, columns] with `stride`
+// y[pieces, groups, columns] = sums of the pieces; x[rows, columns] with `stride`
 __global__ void __launch_bounds__(kColumns* kRows)
     pieceSumsKernel(int64_t groups, const int32_t* offsets, int64_t rows, int64_t columns,
-                    int64_t pieces, const float* x, int64_t stride, float* y, bool accumulate) {
+                    int64_t pieces, const float* x, int64_t stride, float* y) {
   __shared__ float sums[kRows][kColumns];
   const int lane = static_cast<int>(threadIdx.x) % kColumns;
   const int own = static_cast<int>(threadIdx.x) / kColumns;
@@ -35,17 +35,16 @@ __global__ void __launch_bounds__(kColumns* kRows)
   __syncthreads();
   if (own != 0 || column >= columns) return;
   for (int i = 1; i < kRows; ++i) sum += sums[i][lane];
-  float* to = y + (piece * groups + group) * columns + column;
-  *to = (accumulate ? *to : 0.0f) + sum;
+  y[(piece * groups + group) * columns + column] = sum;
 }
 
-// y[count] (+)= sum of parts[pieces, count], in order
+// y[count] = sum of parts[pieces, count], in order
 __global__ void __launch_bounds__(kThreads)
-    addPiecesKernel(int64_t pieces, int64_t count, const float* parts, float* y, bool accumulate) {
+    addPiecesKernel(int64_t pieces, int64_t count, const float* parts, float* y) {
   forEach(count, [&](int64_t i) {
     float sum = 0;
     for (int64_t piece = 0; piece < pieces; ++piece) sum += parts[piece * count + i];
-    y[i] = (accumulate ? y[i] : 0.0f) + sum;
+    y[i] = sum;
   });
 }
 
@@ -54,21 +53,21 @@ __global__ void __launch_bounds__(kThreads)
 // ---- launchers ----------------------------------------------------------------------------------
 
 void columnSums(Context& context, int64_t groups, const int32_t* offsets, int64_t rows,
-                int64_t columns, const float* x, int64_t stride, float* y, bool accumulate) {
+                int64_t columns, const float* x, int64_t stride, float* y) {
   if (groups == 0 || columns == 0) return;
   const int64_t blocks = groups * ceilDiv(columns, kColumns);
   const int64_t most = ceilDiv(kFill, blocks), sensible = rows / groups / kLeastRows;
   const int64_t pieces = sensible < 1 ? 1 : sensible < most ? sensible : most;
-  const auto sum = [&](float* to, bool add) {
+  const auto sum = [&](float* to) {
     context.launch(pieceSumsKernel, dim3(static_cast<unsigned>(blocks * pieces)),
-                   dim3(kColumns * kRows), 0, groups, offsets, rows, columns, pieces, x, stride, to,
-                   add);
+                   dim3(kColumns * kRows), 0, groups, offsets, rows, columns, pieces, x, stride,
+                   to);
   };
-  if (pieces == 1) return sum(y, accumulate);
+  if (pieces == 1) return sum(y);
   float* parts = context.scratch<float>(kGemmScratch, times(pieces, groups, columns));
-  sum(parts, false);
+  sum(parts);
   context.launch(addPiecesKernel, blocksFor(groups * columns), dim3(kThreads), 0, pieces,
-                 groups * columns, parts, y, accumulate);
+                 groups * columns, parts, y);
 }
 
 }  // namespace cuda

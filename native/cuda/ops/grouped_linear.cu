@@ -43,14 +43,6 @@ const int32_t* checkedOffsets(Context& context, int64_t groups, int64_t rows,
   return checked;
 }
 
-Strides rowMajor(int64_t columns, int64_t outer = 0) {
-  Strides s;
-  s.row = columns;
-  s.column = 1;
-  s.outer = outer;
-  return s;
-}
-
 }  // namespace
 
 void groupedLinear(Context& context, const GroupedLinearArgs& args) {
@@ -62,16 +54,13 @@ void groupedLinear(Context& context, const GroupedLinearArgs& args) {
   g.n = args.n;
   g.k = args.k;
   g.a = args.x;
-  g.aStrides = rowMajor(args.k);
+  g.aStrides = {args.k, 1};
   g.b = args.w;
-  g.bStrides.row = 1;
-  g.bStrides.column = args.k;
-  g.bStrides.outer = args.n * args.k;
+  g.bStrides = {1, args.k, args.n * args.k};
   g.bias = args.bias;
-  g.biasStrides.column = 1;
-  g.biasStrides.outer = args.n;
+  g.biasStrides = {0, 1, args.n};
   g.c = args.y;
-  g.cStrides = rowMajor(args.n);
+  g.cStrides = {args.n, 1};
   gemm(context, g);
 }
 
@@ -86,11 +75,11 @@ void groupedLinearBackward(Context& context, const GroupedLinearBackwardArgs& ar
     g.n = args.k;
     g.k = args.n;
     g.a = args.dy;
-    g.aStrides = rowMajor(args.n);
+    g.aStrides = {args.n, 1};
     g.b = args.w;
-    g.bStrides = rowMajor(args.k, args.n * args.k);
+    g.bStrides = {args.k, 1, args.n * args.k};
     g.c = args.dx;
-    g.cStrides = rowMajor(args.k);
+    g.cStrides = {args.k, 1};
     gemm(context, g);
   }
   if (args.dw != nullptr) {
@@ -102,17 +91,15 @@ void groupedLinearBackward(Context& context, const GroupedLinearBackwardArgs& ar
     g.n = args.k;
     g.k = args.rows;
     g.a = args.dy;
-    g.aStrides.row = 1;
-    g.aStrides.column = args.n;
+    g.aStrides = {1, args.n};
     g.b = args.x;
-    g.bStrides = rowMajor(args.k);
+    g.bStrides = {args.k, 1};
     g.c = args.dw;
-    g.cStrides = rowMajor(args.k, args.n * args.k);
+    g.cStrides = {args.k, 1, args.n * args.k};
     gemm(context, g);
   }
   if (args.dbias != nullptr)
-    columnSums(context, args.experts, offsets, args.rows, args.n, args.dy, args.n, args.dbias,
-               false);
+    columnSums(context, args.experts, offsets, args.rows, args.n, args.dy, args.n, args.dbias);
 }
 
 }  // namespace cuda

@@ -12,19 +12,13 @@ void matmul(Context& context, const MatmulArgs& args) {
   g.k = args.k;
   g.outer = args.batch;
   g.a = args.a;
-  g.aStrides.row = args.transA ? 1 : args.k;
-  g.aStrides.column = args.transA ? args.m : 1;
-  g.aStrides.outer = args.aStride;
+  g.aStrides = {args.transA ? 1 : args.k, args.transA ? args.m : 1, args.aStride};
   g.b = args.b;
-  g.bStrides.row = args.transB ? 1 : args.n;
-  g.bStrides.column = args.transB ? args.k : 1;
-  g.bStrides.outer = args.bStride;
+  g.bStrides = {args.transB ? 1 : args.n, args.transB ? args.k : 1, args.bStride};
   g.bias = args.bias;
-  g.biasStrides.column = 1;
+  g.biasStrides = {0, 1};
   g.c = args.c;
-  g.cStrides.row = args.n;
-  g.cStrides.column = 1;
-  g.cStrides.outer = args.m * args.n;
+  g.cStrides = {args.n, 1, args.m * args.n};
   g.accumulate = args.accumulate;
   gemm(context, g);
 }
