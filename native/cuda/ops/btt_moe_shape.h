@@ -10,6 +10,8 @@
 //   dsecond[e, p, q, s] = sum over pairs (t, w) of e of  w * z[pair, q, p] * dy[t, q, s]
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include <cstdint>
 
 #include "../../core/einsum_shape.h"
@@ -45,7 +47,8 @@ struct Operator {
     const auto other = [](const Factor& f) { return Factor{f.expert, f.q, f.p, f.item}; };
     return {experts, out, in, other(second), other(first)};
   }
-  int64_t between() const { return in.groups * out.groups; }  // numbers of z for a pair
+  // Numbers of z for a pair.
+  __host__ __device__ int64_t between() const { return in.groups * out.groups; }
 };
 
 // The k choices of every token. index, weight: [tokens, k]
