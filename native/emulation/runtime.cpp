@@ -27,6 +27,8 @@ int deviceCount() {
   return count;
 }
 
+thread_local int currentDevice = 0;
+
 class Memory {
  public:
   void* allocate(size_t bytes) {
@@ -207,7 +209,13 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return *count > 0 ? cudaSuccess : answer(cudaErrorInsufficientDriver);
 }
 cudaError_t cudaSetDevice(int device) {
-  return device < emulation::deviceCount() ? cudaSuccess : answer(cudaErrorInvalidDevice);
+  if (device >= emulation::deviceCount()) return answer(cudaErrorInvalidDevice);
+  emulation::currentDevice = device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = emulation::currentDevice;
+  return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   switch (attribute) {
