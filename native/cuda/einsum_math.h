@@ -46,6 +46,11 @@ struct Bf16 {
   static __device__ __forceinline__ void put(Element* to, float value) {
     *to = __float2bfloat16_rn(value);
   }
+  // to[0..8), 16-byte aligned
+  static __device__ __forceinline__ void putEight(Element* to, const float (&v)[8]) {
+    *reinterpret_cast<uint4*>(to) = make_uint4(packBf16(v[0], v[1]), packBf16(v[2], v[3]),
+                                               packBf16(v[4], v[5]), packBf16(v[6], v[7]));
+  }
   // to[0], to[1]; 4-byte aligned
   static __device__ __forceinline__ void putPair(Element* to, float first, float second) {
     *reinterpret_cast<uint32_t*>(to) = packBf16(first, second);
@@ -87,6 +92,10 @@ struct Tf32 {
   }
   static __device__ __forceinline__ void put(Element* to, float value) {
     *to = __uint_as_float(toTf32(value));
+  }
+  static __device__ __forceinline__ void putEight(Element* to, const float (&v)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i += 2) putPair(to + i, v[i], v[i + 1]);
   }
   static __device__ __forceinline__ void putPair(Element* to, float first, float second) {
     *reinterpret_cast<float2*>(to) =
@@ -142,6 +151,10 @@ struct Float32 {
         for (int i = 0; i < 4; ++i) d[h][i] += a.at[i / 2][k] * b.at[2 * h + i % 2][k];
   }
   static __device__ __forceinline__ void put(Element* to, float value) { *to = value; }
+  static __device__ __forceinline__ void putEight(Element* to, const float (&v)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i += 2) putPair(to + i, v[i], v[i + 1]);
+  }
   static __device__ __forceinline__ void putPair(Element* to, float first, float second) {
     *reinterpret_cast<float2*>(to) = make_float2(first, second);
   }

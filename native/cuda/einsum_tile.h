@@ -20,7 +20,31 @@ constexpr int kTileWarps = 16, kTileThreads = 32 * kTileWarps;
 constexpr int kRowTiles = 2;  // tiles of 16 rows a warp sums
 constexpr int kUnits = 4;     // units a warp sums
 constexpr int kBuffers = 3;   // steps in flight or in use
-constexpr int kMaxShared = 227 << 10;
+
+// Division by a number known at launch; exact while n * by < 2^31.
+struct Divisor {
+  int by;
+  uint32_t multiplier;
+
+  static Divisor of(int64_t by) {
+    return {static_cast<int>(by), static_cast<uint32_t>(ceilDiv(int64_t{1} << 31, by))};
+  }
+  __device__ __forceinline__ int quotient(int n) const {
+    return static_cast<int>(static_cast<uint64_t>(static_cast<uint32_t>(n)) * multiplier >> 31);
+  }
+};
+
+// Rows of pieces of 16 bytes that a block's threads copy, one piece each, then the piece a block's
+// threads further on.
+struct CopiedRows {
+  Divisor pieces;
+  int rowStep, pieceStep;
+
+  static CopiedRows of(int64_t bytes) {
+    const int pieces = static_cast<int>(bytes / 16);
+    return {Divisor::of(pieces), kTileThreads / pieces, kTileThreads % pieces};
+  }
+};
 
 struct EinsumTile {
   int g, b, a, p, d, e, r;                // the chain's sizes
@@ -34,6 +58,8 @@ struct EinsumTile {
   int width;                              // a, padded
   int eTiles, units;                      // 16 columns of e; times phis
   int rowX, rowF, rowZ, rowS;             // elements from a row to the next in shared memory
+  CopiedRows copyX, copyF, copyS;
+  Divisor taskColumns, taskRows;  // of a step: tasks of 32 columns, of 16 rows
   int fAt, bufferBytes, zAt, zBytes, sAt, rowsAt, columnsAt, sharedBytes;  // shared memory, bytes
 
   // Sizes of the packed operands (einsum.cu), in elements.
@@ -51,7 +77,7 @@ namespace einsum_tile {
 inline int64_t padded(int64_t n) { return ceilDiv(n, 16) * 16; }
 
 // Completes a tile of which the sizes of a chunk are set; whether it fits in shared memory.
-inline bool complete(EinsumTile& t, bool gradient, int elementBytes) {
+inline bool complete(EinsumTile& t, bool gradient, int elementBytes, int64_t sharedLimit) {
   const int64_t rowsIn = times(t.tokens, t.b), rowsOut = times(t.tokens, t.d);
   const int64_t columns = times(t.phis, t.d, t.r), depth = times(t.gammas, t.b, t.r);
   const int64_t width = padded(t.a), units = times(t.phis, ceilDiv(t.e, 16));
@@ -64,7 +90,7 @@ inline bool complete(EinsumTile& t, bool gradient, int elementBytes) {
   const int64_t s = times(gradient ? padded(rowsOut) : units * 16, rowS, elementBytes);
   const int64_t tables = times(plus(padded(rowsIn), padded(columns)), sizeof(int));
   const int64_t total = plus(plus(plus(times(buffer, kBuffers), z), s), tables);
-  if (total > kMaxShared) return false;
+  if (total > sharedLimit) return false;
   const auto narrow = [](int64_t n) { return static_cast<int>(n); };
   t.rowsIn = narrow(rowsIn), t.rowsInPadded = narrow(padded(rowsIn));
   t.rowsOut = narrow(rowsOut), t.rowsOutPadded = narrow(padded(rowsOut));
@@ -74,6 +100,11 @@ inline bool complete(EinsumTile& t, bool gradient, int elementBytes) {
   t.eTiles = narrow(ceilDiv(t.e, 16)), t.units = narrow(units);
   t.phiGroups = narrow(ceilDiv(t.p, t.phis)), t.gammaGroups = narrow(ceilDiv(t.g, t.gammas));
   t.rowX = narrow(rowX), t.rowF = narrow(rowF), t.rowZ = narrow(rowZ), t.rowS = narrow(rowS);
+  t.copyX = CopiedRows::of(t.stepGammas * width * elementBytes);
+  t.copyF = CopiedRows::of(width * elementBytes);
+  t.copyS = CopiedRows::of((gradient ? units * 16 : padded(depth)) * elementBytes);
+  t.taskColumns = Divisor::of(ceilDiv(t.columnsPadded, 32));
+  t.taskRows = Divisor::of(t.rowsInPadded / 16);
   t.fAt = narrow(fAt), t.bufferBytes = narrow(buffer);
   t.zAt = kBuffers * t.bufferBytes, t.zBytes = narrow(z), t.sAt = t.zAt + t.zBytes;
   t.rowsAt = t.sAt + narrow(s), t.columnsAt = t.rowsAt + t.rowsInPadded * narrow(sizeof(int));
@@ -112,27 +143,27 @@ inline double estimate(const EinsumTile& t, bool gradient, int elementBytes, int
 }  // namespace einsum_tile
 
 // The best tile for a chain and a number of tokens (at least 1), or for the gradient of its S;
-// false if none fits.
+// false if none fits in `sharedLimit` bytes of shared memory.
 inline bool planEinsum(const EinsumChain& c, bool gradient, int64_t tokens, int elementBytes,
-                       int kDepth, int multiprocessors, EinsumTile& best) {
-  constexpr int64_t kMost = 1 << 20;  // of any size; keeps the kernel's products within an int
-  for (const int64_t size : {c.g, c.b, c.a, c.p, c.d, c.e, c.r})
-    if (size > kMost) return false;
+                       int kDepth, int multiprocessors, int64_t sharedLimit, EinsumTile& best) {
+  // Keeps the products of kernels within an int.
+  constexpr int64_t kMost = int64_t{1} << 24;
+  if (times(c.g, c.b, einsum_tile::padded(c.a)) > kMost) return false;
+  if (times(c.p, c.d, einsum_tile::padded(c.e)) > kMost || c.r > kMost) return false;
   const auto balanced = [](int64_t count, int64_t most) {
     return most >= count ? count : ceilDiv(count, ceilDiv(count, most));
   };
+  const int64_t pairs = c.b * c.r;
   double least = -1;
-  for (int rowGroups = 1; rowGroups <= kTileWarps; rowGroups *= 2) {
+  // Tries `phis` of a block; whether any tile with them fits.
+  const auto tryPhis = [&](int rowGroups, int64_t phis) {
     const int64_t rows = 16 * kRowTiles * rowGroups;
-    const int64_t phis = balanced(c.p, kUnits * (kTileWarps / rowGroups) / ceilDiv(c.e, 16));
-    if (ceilDiv(c.e, 16) > kUnits * (kTileWarps / rowGroups)) break;
+    bool any = false;
     for (int64_t goal = 16; goal <= 128; goal *= 2) {
-      const int64_t pairs = c.b * c.r;
-      if ((gradient ? pairs : c.d) > rows) break;
-      const int64_t most = gradient ? goal / c.d : rows / c.d;
-      const int64_t group = most < 1 ? 1 : most < tokens ? most : tokens;
+      const int64_t share = (gradient ? goal : rows) / c.d;
+      const int64_t group = share < 1 ? 1 : share < tokens ? share : tokens;
       const int64_t gammas = balanced(c.g, gradient ? rows / pairs : ceilDiv(goal, pairs));
-      for (int64_t steps = 1; steps <= gammas; steps *= 2) {
+      for (int64_t steps = 1; steps < 2 * gammas; steps *= 2) {
         EinsumTile t = {};
         t.g = static_cast<int>(c.g), t.b = static_cast<int>(c.b), t.a = static_cast<int>(c.a);
         t.p = static_cast<int>(c.p), t.d = static_cast<int>(c.d), t.e = static_cast<int>(c.e);
@@ -143,7 +174,8 @@ inline bool planEinsum(const EinsumChain& c, bool gradient, int64_t tokens, int 
         t.steps = static_cast<int>(ceilDiv(gammas, t.stepGammas));
         t.gammas = t.steps * t.stepGammas;
         if (gradient && t.gammas * pairs > rows) continue;
-        if (!einsum_tile::complete(t, gradient, elementBytes)) continue;
+        if (!einsum_tile::complete(t, gradient, elementBytes, sharedLimit)) continue;
+        any = true;
         const double clocks =
             einsum_tile::estimate(t, gradient, elementBytes, kDepth, tokens, multiprocessors);
         if (least >= 0 && clocks >= least) continue;
@@ -151,6 +183,12 @@ inline bool planEinsum(const EinsumChain& c, bool gradient, int64_t tokens, int 
         best = t;
       }
     }
+    return any;
+  };
+  for (int rowGroups = 1; rowGroups <= kTileWarps; rowGroups *= 2) {
+    if ((gradient ? pairs : c.d) > 16 * kRowTiles * rowGroups) continue;
+    int64_t most = kUnits * (kTileWarps / rowGroups) / ceilDiv(c.e, 16);
+    while (most > 0 && !tryPhis(rowGroups, balanced(c.p, most))) most /= 2;
   }
   return least >= 0;
 }

@@ -27,6 +27,7 @@ int deviceCount() {
   return count;
 }
 
+
 class Memory {
  public:
   void* allocate(size_t bytes) {

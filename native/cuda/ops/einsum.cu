@@ -11,8 +11,11 @@
 // einsum_gemm.h. EINLINEAR_CUDA_PATH = fused or gemm forces one of the two.
 #include <gpu/async_copy.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 #include "../einsum_chain.h"
 #include "../einsum_gemm.h"
@@ -35,8 +38,9 @@ struct ChainJob {
   // Forward.
   float* y;           // [tokens, dOut]
   const float* bias;  // [p * e * d], indexed as the features of y, or null
-  int64_t dOut, featuresOut, yp, ye, yd;
-  bool pairs;  // elements of even e start 8-byte aligned pairs of y
+  int64_t dOut;
+  int featuresOut, yp, ye, yd;  // einsum_tile.h keeps them small
+  bool pairs;                   // elements of even e start 8-byte aligned pairs of y
   // Gradient.
   float* sums;      // [splits, p, e, g, b, r]
   bool accumulate;  // onto the sums of the slabs before
@@ -45,22 +49,33 @@ struct ChainJob {
 
 // ---- kernels ------------------------------------------------------------------------------------
 
-// out[tokens, b, g, width] from x [tokens, dIn], zeros where a chain's token has no such feature
+// out[tokens, b, g, width] from x [tokens, dIn], zeros where a chain's token has no such feature: 8
+// numbers a thread. `vectors`: groups of four of a lie together, 16-byte aligned.
 template <class Math>
-__global__ void packInputKernel(EinsumChain chain, int64_t pairs, int64_t features, int width,
-                                const float* x, typename Math::Element* out) {
-  const uint32_t half = width / 2, g = static_cast<uint32_t>(chain.g),
-                 b = static_cast<uint32_t>(chain.b), a = static_cast<uint32_t>(chain.a);
-  forEach(pairs, [&](int64_t i) {
-    const uint32_t pair = static_cast<uint32_t>(i), row = pair / half, first = pair % half * 2;
-    const uint32_t rest = row / g;
+__global__ void packInputKernel(EinsumChain chain, int64_t count, int64_t features, int width,
+                                bool vectors, const float* x, typename Math::Element* out) {
+  const uint32_t eighth = width / 8, g = static_cast<uint32_t>(chain.g),
+                 b = static_cast<uint32_t>(chain.b);
+  forEach(count / 8, [&](int64_t i) {
+    const uint32_t row = static_cast<uint32_t>(i) / eighth, rest = row / g;
+    const int64_t a = static_cast<uint32_t>(i) % eighth * 8;
+    const int64_t first = row % g * chain.xg + rest % b * chain.xb + a * chain.xa;
     const float* token = x + rest / b * chain.dIn;
-    const int64_t base = row % g * chain.xg + rest % b * chain.xb;
-    const auto at = [&](uint32_t k) {
-      const int64_t feature = base + k * chain.xa;
-      return k < a && feature < features ? token[feature] : 0.0f;
-    };
-    Math::putPair(out + 2 * i, at(first), at(first + 1));
+    float values[8] = {};
+    if (vectors) {
+#pragma unroll
+      for (int k = 0; k < 8; k += 4) {
+        if (a + k >= chain.a || first + k >= features) continue;
+        const float4 four = *reinterpret_cast<const float4*>(token + first + k);
+        values[k] = four.x, values[k + 1] = four.y, values[k + 2] = four.z, values[k + 3] = four.w;
+      }
+    } else {
+#pragma unroll
+      for (int k = 0; k < 8; ++k)
+        if (a + k < chain.a && first + k * chain.xa < features)
+          values[k] = token[first + k * chain.xa];
+    }
+    Math::putEight(out + 8 * i, values);
   });
 }
 
@@ -105,18 +120,19 @@ __global__ void packSecondKernel(EinsumTile tile, EinsumChain chain, int64_t cou
   });
 }
 
-// A block's asynchronous copy of `rows` rows of `pieces` times 16 bytes, `toRow` and `fromRow`
-// bytes apart; what lies beyond the valid ones becomes 0.
-__device__ __forceinline__ void copyRows(void* to, int toRow, const void* from, int64_t fromRow,
-                                         int rows, int pieces, int validRows, int validPieces) {
-  int row = static_cast<int>(threadIdx.x) / pieces, piece = static_cast<int>(threadIdx.x) % pieces;
-  const int rowStep = kTileThreads / pieces, pieceStep = kTileThreads % pieces;
+// A block's asynchronous copy of `rows` rows, `toRow` and `fromRow` bytes apart; what lies beyond
+// the valid ones becomes 0.
+__device__ __forceinline__ void copyRows(const CopiedRows& copied, int rows, void* to, int toRow,
+                                         const void* from, int64_t fromRow, int validRows,
+                                         int validPieces) {
+  const int thread = threadIdx.x;
+  int row = copied.pieces.quotient(thread), piece = thread - row * copied.pieces.by;
   while (row < rows) {
     copyAsync16(static_cast<char*>(to) + row * toRow + piece * 16,
                 static_cast<const char*>(from) + row * fromRow + piece * 16,
                 row < validRows && piece < validPieces);
-    row += rowStep, piece += pieceStep;
-    if (piece >= pieces) piece -= pieces, ++row;
+    row += copied.rowStep, piece += copied.pieceStep;
+    if (piece >= copied.pieces.by) piece -= copied.pieces.by, ++row;
   }
 }
 
@@ -127,15 +143,16 @@ __device__ __forceinline__ void firstStage(const EinsumTile& tile, const typenam
                                            const typename Math::Element* f, const int* rows,
                                            const int* columns, typename Math::Element* z) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int columnTiles = (tile.columnsPadded + 31) / 32, rowTiles = tile.rowsInPadded / 16;
-  const int tasks = tile.stepGammas * rowTiles * columnTiles;
+  const int columnTasks = tile.taskColumns.by, rowTasks = tile.taskRows.by;
+  const int tasks = tile.stepGammas * rowTasks * columnTasks;
   for (int task = warp; task < tasks; task += kTileWarps) {
-    const int column = task % columnTiles * 32, rest = task / columnTiles;
-    const int row = rest % rowTiles * 16, gamma = rest / rowTiles;
+    const int rest = tile.taskColumns.quotient(task), gamma = tile.taskRows.quotient(rest);
+    const int column = (task - rest * columnTasks) * 32, row = (rest - gamma * rowTasks) * 16;
     const bool both = column + 16 < tile.columnsPadded;
     const typename Math::Element* xAt = x + row * tile.rowX + gamma * tile.width;
     const typename Math::Element* fAt = f + (gamma * tile.columnsPadded + column) * tile.rowF;
     float sums[2][2][4] = {};
+#pragma unroll 1  // four at a time would take more registers than there are
     for (int k = 0; k < tile.a; k += Math::kDepth) {
       typename Math::A a;
       Math::load(a, xAt + k, tile.rowX, lane);
@@ -148,14 +165,22 @@ __device__ __forceinline__ void firstStage(const EinsumTile& tile, const typenam
       }
     }
     typename Math::Element* to = z + gamma * tile.b * tile.r;
+    const int upper = rows[row + lane / 4], lower = rows[row + lane / 4 + 8];
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
       if (n == 1 && !both) break;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int across = columns[column + 16 * n + i / 4 * 8 + lane % 4 * 2 + i % 2];
-        const int down = rows[row + lane / 4 + i % 4 / 2 * 8];
-        if (across >= 0 && down >= 0) Math::put(to + across + down, sums[n][i / 4][i % 4]);
+      for (int i = 0; i < 8; i += 2) {
+        const int at = column + 16 * n + i / 4 * 8 + lane % 4 * 2;
+        const int down = i % 4 < 2 ? upper : lower;
+        const float first = sums[n][i / 4][i % 4], second = sums[n][i / 4][i % 4 + 1];
+        if (down < 0) continue;
+        if (tile.r % 2 == 0) {
+          if (columns[at] >= 0) Math::putPair(to + columns[at] + down, first, second);
+        } else {
+          if (columns[at] >= 0) Math::put(to + columns[at] + down, first);
+          if (columns[at + 1] >= 0) Math::put(to + columns[at + 1] + down, second);
+        }
       }
     }
   }
@@ -221,7 +246,7 @@ __device__ __forceinline__ void writeOutputs(const EinsumTile& tile, const Chain
     const int token = firstToken + row / tile.d;
     if (row >= tile.rowsOut || token >= job.tokens) continue;
     float* out = job.y + token * job.dOut;
-    const int64_t across = row % tile.d * job.yd;
+    const int across = row % tile.d * job.yd;
 #pragma unroll
     for (int u = 0; u < kUnits; ++u) {
       const int unit = firstUnit + u, phi = firstPhi + unit / tile.eTiles;
@@ -229,12 +254,12 @@ __device__ __forceinline__ void writeOutputs(const EinsumTile& tile, const Chain
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int e = unit % tile.eTiles * 16 + 8 * h + lane % 4 * 2;
-        const int64_t feature = phi * job.yp + e * job.ye + across;
+        const int feature = phi * job.yp + e * job.ye + across;
         float values[2];
         bool there[2];
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
-          const int64_t at = feature + j * job.ye;
+          const int at = feature + j * job.ye;
           there[j] = e + j < tile.e && at < job.featuresOut;
           values[j] = sums[u][i / 2][h][i % 2 * 2 + j];
           if (there[j] && job.bias != nullptr) values[j] += job.bias[at];
@@ -297,8 +322,8 @@ __global__ void __launch_bounds__(kTileThreads, 1) chainKernel(EinsumTile tile, 
   const int split = kGradient ? rest / tile.gammaGroups : 0;
   const int tokenGroup = kGradient ? split * job.chunks : rest;
   const int tokenGroups = (job.tokens + tile.tokens - 1) / tile.tokens;
-  const int left = tokenGroups - tokenGroup;  // negative where a slab has no token for a split
-  const int chunks = kGradient ? (left < job.chunks ? left : job.chunks) : tile.gammaGroups;
+  const int groups = tokenGroups - tokenGroup;  // negative where a slab has no token for a split
+  const int chunks = kGradient ? (groups < job.chunks ? groups : job.chunks) : tile.gammaGroups;
   const int firstPhi = phiGroup * tile.phis;
   const int iterations = chunks * tile.steps;
 
@@ -317,40 +342,36 @@ __global__ void __launch_bounds__(kTileThreads, 1) chainKernel(EinsumTile tile, 
     const int token = (tokenGroup + (kGradient ? chunk : 0)) * tile.tokens;
     const int gamma = (kGradient ? gammaGroup : chunk) * tile.gammas +
                       (iteration - chunk * tile.steps) * tile.stepGammas;
-    const int gammas = gamma < tile.g ? tile.g - gamma : 0;
+    const int left = tile.g - gamma;
+    const int gammas = left < 0 ? 0 : left < tile.stepGammas ? left : tile.stepGammas;
     const int pieces = tile.width * kBytes / 16;
     unsigned char* buffer = shared + iteration % kBuffers * tile.bufferBytes;
     const int64_t firstRow = static_cast<int64_t>(token) * tile.b;
     const int tokens = job.tokens - token < tile.tokens ? job.tokens - token : tile.tokens;
-    copyRows(buffer, tile.rowX * kBytes,
+    copyRows(tile.copyX, tile.rowsInPadded, buffer, tile.rowX * kBytes,
              static_cast<const Element*>(job.x) + (firstRow * tile.g + gamma) * tile.width,
-             static_cast<int64_t>(tile.g) * tile.width * kBytes, tile.rowsInPadded,
-             tile.stepGammas * pieces, tokens * tile.b, gammas * pieces);
-    copyRows(
-        buffer + tile.fAt, tile.rowF * kBytes,
-        static_cast<const Element*>(job.f) +
-            (static_cast<int64_t>(phiGroup) * tile.g + gamma) * tile.columnsPadded * tile.width,
-        tile.width * kBytes, tile.stepGammas * tile.columnsPadded, pieces,
-        gammas * tile.columnsPadded, pieces);
+             static_cast<int64_t>(tile.g) * tile.width * kBytes, tokens * tile.b, gammas * pieces);
+    const int64_t row = (static_cast<int64_t>(phiGroup) * tile.g + gamma) * tile.columnsPadded;
+    copyRows(tile.copyF, tile.stepGammas * tile.columnsPadded, buffer + tile.fAt,
+             tile.rowF * kBytes, static_cast<const Element*>(job.f) + row * tile.width,
+             tile.width * kBytes, gammas * tile.columnsPadded, pieces);
   };
   const auto loadSecond = [&](int chunk) {
-    const int wide = tile.eTiles * 16;
     if (kGradient) {
-      const int token = (tokenGroup + chunk) * tile.tokens;
+      const int token = (tokenGroup + chunk) * tile.tokens, wide = tile.eTiles * 16;
       const int tokens = job.tokens - token < tile.tokens ? job.tokens - token : tile.tokens;
       const int phis = tile.p - firstPhi < tile.phis ? tile.p - firstPhi : tile.phis;
-      const int64_t firstRow = static_cast<int64_t>(token) * tile.d;
-      copyRows(s, tile.rowS * kBytes,
-               static_cast<const Element*>(job.s) + (firstRow * tile.p + firstPhi) * wide,
-               static_cast<int64_t>(tile.p) * wide * kBytes, tile.rowsOutPadded,
-               tile.units * 16 * kBytes / 16, tokens * tile.d, phis * wide * kBytes / 16);
+      const int64_t row = static_cast<int64_t>(token) * tile.d;
+      copyRows(tile.copyS, tile.rowsOutPadded, s, tile.rowS * kBytes,
+               static_cast<const Element*>(job.s) + (row * tile.p + firstPhi) * wide,
+               static_cast<int64_t>(tile.p) * wide * kBytes, tokens * tile.d,
+               phis * wide * kBytes / 16);
     } else {
-      const int pieces = tile.depthPadded * kBytes / 16;
-      copyRows(s, tile.rowS * kBytes,
-               static_cast<const Element*>(job.s) +
-                   (static_cast<int64_t>(phiGroup) * tile.gammaGroups + chunk) * tile.units * 16 *
-                       tile.depthPadded,
-               tile.depthPadded * kBytes, tile.units * 16, pieces, tile.units * 16, pieces);
+      const int64_t row =
+          (static_cast<int64_t>(phiGroup) * tile.gammaGroups + chunk) * tile.units * 16;
+      copyRows(tile.copyS, tile.units * 16, s, tile.rowS * kBytes,
+               static_cast<const Element*>(job.s) + row * tile.depthPadded,
+               tile.depthPadded * kBytes, tile.units * 16, tile.copyS.pieces.by);
     }
   };
 
@@ -462,6 +483,36 @@ int64_t slabOf(int64_t tokens, int64_t bytes) {
   return slabs <= 1 ? tokens : ceilDiv(ceilDiv(tokens, slabs), kSlabRound) * kSlabRound;
 }
 
+// planEinsum for the current device, remembered: a training step asks the same again and again.
+bool planned(const Context& context, const EinsumChain& chain, bool gradient, int64_t tokens,
+             int elementBytes, int kDepth, EinsumTile& tile) {
+  struct Plan {
+    bool fits;
+    EinsumTile tile;
+  };
+  using Question = std::array<int64_t, 12>;
+  constexpr size_t kMost = 1024;
+  static std::mutex mutex;
+  static std::map<Question, Plan> plans;
+  int device = 0, shared = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  const Question question = {chain.g, chain.b,  chain.a, chain.p, chain.d,      chain.e,
+                             chain.r, gradient, tokens,  kDepth,  elementBytes, device};
+  std::lock_guard<std::mutex> lock(mutex);
+  auto found = plans.find(question);
+  if (found == plans.end()) {
+    check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+          "cudaDeviceGetAttribute");
+    if (plans.size() >= kMost) plans.clear();
+    Plan plan = {};
+    plan.fits = planEinsum(chain, gradient, tokens, elementBytes, kDepth, context.multiprocessors(),
+                           shared, plan.tile);
+    found = plans.emplace(question, plan).first;
+  }
+  tile = found->second.tile;
+  return found->second.fits;
+}
+
 // One pass over the tokens: the chain forward, or the gradient of its S.
 template <class Math>
 struct Pass {
@@ -476,9 +527,8 @@ struct Pass {
 
   // Chooses the tile for a slab of tokens; false if none fits.
   bool plan(const Context& context, int64_t slab) {
+    if (!planned(context, chain, gradient, slab, sizeof(Element), Math::kDepth, tile)) return false;
     const int processors = context.multiprocessors();
-    if (!planEinsum(chain, gradient, slab, sizeof(Element), Math::kDepth, processors, tile))
-      return false;
     const int64_t tiles = times(tile.phiGroups, tile.gammaGroups);
     const int64_t groups = ceilDiv(slab, tile.tokens);
     chunks = static_cast<int>(ceilDiv(groups, tiles < processors ? processors / tiles : 1));
@@ -504,8 +554,9 @@ struct Pass {
   void run(Context& context, int64_t tokens, const Element* x, const float* bias, float* y) {
     job.tokens = static_cast<int>(tokens);
     job.x = x, job.bias = bias, job.y = y;
-    job.dOut = chain.dOut, job.featuresOut = chain.featuresOut();
-    job.yp = chain.yp, job.ye = chain.ye, job.yd = chain.yd;
+    job.dOut = chain.dOut, job.featuresOut = static_cast<int>(chain.featuresOut());
+    job.yp = static_cast<int>(chain.yp), job.ye = static_cast<int>(chain.ye);
+    job.yd = static_cast<int>(chain.yd);
     job.pairs = chain.ye == 1 && chain.yp % 2 == 0 && chain.yd % 2 == 0 && chain.dOut % 2 == 0 &&
                 reinterpret_cast<uintptr_t>(y) % 8 == 0;
     const int64_t blocks = ceilDiv(tokens, tile.tokens) * tile.phiGroups;
@@ -527,10 +578,13 @@ struct Pass {
 template <class Math>
 void packInput(Context& context, const EinsumChain& chain, int64_t tokens, const float* x,
                typename Math::Element* out) {
-  const int64_t pairs = tokens * paddedInput(chain) / 2;
+  const int64_t count = tokens * paddedInput(chain);
   const int width = static_cast<int>(paddedInput(chain) / (chain.g * chain.b));
-  context.launch(packInputKernel<Math>, blocksFor(pairs, 4), dim3(kThreads), 0, chain, pairs,
-                 chain.featuresIn(), width, x, out);
+  const bool vectors = chain.xa == 1 && chain.a % 4 == 0 && chain.xb % 4 == 0 &&
+                       chain.xg % 4 == 0 && chain.dIn % 4 == 0 &&
+                       reinterpret_cast<uintptr_t>(x) % 16 == 0;
+  context.launch(packInputKernel<Math>, blocksFor(count / 8), dim3(kThreads), 0, chain, count,
+                 chain.featuresIn(), width, vectors, x, out);
 }
 
 void addSplits(Context& context, const EinsumChain& chain, int splits, const float* sums,
