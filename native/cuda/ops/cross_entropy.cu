@@ -53,13 +53,15 @@ __global__ void __launch_bounds__(kMeanThreads)
 // [rows]; counted, dloss: [1]
 __global__ void __launch_bounds__(kRowThreads)
     crossEntropyBackwardKernel(Status* status, int64_t classes, int64_t ignoreIndex,
-                               const float* logits, const int32_t* targets, const float* lse,
-                               const float* counted, const float* dloss, float* dlogits) {
+                               const float* __restrict__ logits, const int32_t* targets,
+                               const float* lse, const float* counted, const float* dloss,
+                               float* __restrict__ dlogits) {
   const int64_t row = blockIdx.x, target = targets[row];
   const bool counts =
       target != ignoreIndex && checkIndex(status, Problem::target, target, classes, row);
   const float *x = logits + row * classes, level = lse[row];
   const float scale = *counted > 0.0f ? *dloss / *counted : 0.0f;
+#pragma unroll 4
   for (int64_t i = threadIdx.x; i < classes; i += blockDim.x) {
     const float p = counts ? expf(x[i] - level) * scale : 0.0f;
     dlogits[row * classes + i] = counts && i == target ? p - scale : p;

@@ -5,8 +5,8 @@
 // what it has of the others goes to memory of its own, and a second kernel adds that up in order,
 // and writes the rows without a token. Bytes: 8 a number of y forward; 4 a number of dy and of
 // dtable backward, and the sort.
+#include "../block_reduce.h"
 #include "../sort.h"
-#include "../vectors.h"
 #include "ops.h"
 
 namespace einlinear {
@@ -19,17 +19,16 @@ constexpr int kLoads = 8;  // under way at a time
 // ---- kernels ------------------------------------------------------------------------------------
 
 // y[tokens, width] = table[ids[tokens], width], zeros for an id that is not in the table [vocab,
-// width]
-__global__ void __launch_bounds__(kThreads)
-    embeddingKernel(Status* status, int64_t tokens, int64_t vocab, int64_t width, bool fours,
-                    const int32_t* ids, const float* table, float* y) {
-  forEachPart(tokens * width, fours, [&](int64_t i, auto part) {
-    const int64_t token = i / width, id = ids[token];
-    Floats<decltype(part)::kCount> row = {};
-    if (checkIndex(status, Problem::tokenId, id, vocab, token))
-      row = part.get(table + id * width + (i - token * width));
-    part.put(y + i, row);
-  });
+// width]. A block takes a token.
+__global__ void __launch_bounds__(kRowThreads)
+    embeddingKernel(Status* status, int64_t vocab, int64_t width, const int32_t* ids,
+                    const float* __restrict__ table, float* __restrict__ y) {
+  const int64_t token = blockIdx.x, id = ids[token];
+  const bool found = id >= 0 && id < vocab;
+  if (!found && threadIdx.x == 0) report(status, Problem::tokenId, id, vocab, token);
+#pragma unroll 4
+  for (int64_t column = threadIdx.x; column < width; column += blockDim.x)
+    y[token * width + column] = found ? table[id * width + column] : 0;
 }
 
 // The tile's sorted tokens, order[tile * kTileTokens ..], and their ids. A run of one id that lies
@@ -76,23 +75,21 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // Rows of dtable[vocab, width] with tokens in no tile, or in several; the rest is written already.
-__global__ void __launch_bounds__(kThreads)
-    sumPartsKernel(int64_t vocab, int64_t width, const int32_t* offsets, const float* parts,
-                   float* dtable) {
-  forEach(vocab * width, [&](int64_t i) {
-    const int64_t id = i / width, column = i - id * width;
-    const int32_t begin = offsets[id], end = offsets[id + 1];
-    if (begin == end) {
-      dtable[i] = 0;
-      return;
-    }
-    const int64_t first = begin / kTileTokens, last = (end - 1) / kTileTokens;
-    if (first == last) return;
-    const int64_t part = begin % kTileTokens == 0 ? 0 : 1;
-    double sum = parts[(2 * first + part) * width + column];
-    for (int64_t tile = first + 1; tile <= last; ++tile) sum += parts[2 * tile * width + column];
-    dtable[i] = static_cast<float>(sum);
-  });
+// A block takes a row.
+__global__ void __launch_bounds__(kRowThreads)
+    sumPartsKernel(int64_t width, const int32_t* offsets, const float* parts, float* dtable) {
+  const int64_t id = blockIdx.x;
+  const int32_t begin = offsets[id], end = offsets[id + 1];
+  const int64_t first = begin / kTileTokens, last = (end - 1) / kTileTokens;
+  if (begin < end && first == last) return;
+  const float* beginning = parts + (2 * first + (begin % kTileTokens == 0 ? 0 : 1)) * width;
+  for (int64_t column = threadIdx.x; column < width; column += blockDim.x) {
+    double sum = begin < end ? beginning[column] : 0;
+    if (begin < end)
+#pragma unroll 4
+      for (int64_t tile = first + 1; tile <= last; ++tile) sum += parts[2 * tile * width + column];
+    dtable[id * width + column] = static_cast<float>(sum);
+  }
 }
 
 }  // namespace
@@ -100,10 +97,8 @@ __global__ void __launch_bounds__(kThreads)
 // ---- launchers ----------------------------------------------------------------------------------
 
 void embedding(Context& context, const EmbeddingArgs& args) {
-  const int64_t count = args.tokens * args.width;
-  context.launch(embeddingKernel, blocksFor(count, 4), dim3(kThreads), 0, context.status(),
-                 args.tokens, args.vocab, args.width,
-                 args.width % 4 == 0 && aligned(args.table, args.y), args.ids, args.table, args.y);
+  context.launch(embeddingKernel, dim3(static_cast<unsigned>(args.tokens)), rowThreads(args.width),
+                 0, context.status(), args.vocab, args.width, args.ids, args.table, args.y);
 }
 
 void embeddingBackward(Context& context, const EmbeddingBackwardArgs& args) {
@@ -115,7 +110,7 @@ void embeddingBackward(Context& context, const EmbeddingBackwardArgs& args) {
   context.launch(sumTilesKernel, dim3(static_cast<unsigned>(tiles * slices)), dim3(kThreads), 0,
                  args.vocab, args.width, slices, args.ids, args.dy, order, offsets, args.dtable,
                  parts);
-  context.launch(sumPartsKernel, blocksFor(args.vocab * args.width), dim3(kThreads), 0, args.vocab,
+  context.launch(sumPartsKernel, dim3(static_cast<unsigned>(args.vocab)), rowThreads(args.width), 0,
                  args.width, offsets, parts, args.dtable);
 }
 

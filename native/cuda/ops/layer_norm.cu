@@ -19,8 +19,9 @@ constexpr int64_t kMostShared = 96 * 1024;
 
 // x, y: [rows, cols]; gain, bias: [cols] or null; meanOut, rstdOut: [rows]
 __global__ void __launch_bounds__(kRowThreads)
-    layerNormKernel(int64_t cols, float eps, const float* x, const float* gain, const float* bias,
-                    float* y, float* meanOut, float* rstdOut) {
+    layerNormKernel(int64_t cols, float eps, const float* __restrict__ x,
+                    const float* __restrict__ gain, const float* __restrict__ bias,
+                    float* __restrict__ y, float* meanOut, float* rstdOut) {
   const float* row = x + blockIdx.x * cols;
   const double count = static_cast<double>(cols);
   const float mean =
@@ -40,9 +41,9 @@ __global__ void __launch_bounds__(kRowThreads)
 // if `shared`. x, dy: [rows, cols]; gain: [cols] or null; meanOf, rstdOf: [rows].
 __global__ void __launch_bounds__(kRowThreads)
     layerNormBackwardKernel(int64_t rows, int64_t cols, int64_t rowsEach, bool shared,
-                            const float* x, const float* gain, const float* meanOf,
-                            const float* rstdOf, const float* dy, float* dx, float* dgain,
-                            float* dbias) {
+                            const float* __restrict__ x, const float* __restrict__ gain,
+                            const float* meanOf, const float* rstdOf, const float* __restrict__ dy,
+                            float* __restrict__ dx, float* dgain, float* dbias) {
   EINLINEAR_DYNAMIC_SHARED(memory);
   float *blockGain = dgain + blockIdx.x * cols, *blockBias = dbias + blockIdx.x * cols;
   float* gainSum = shared ? reinterpret_cast<float*>(memory) : blockGain;

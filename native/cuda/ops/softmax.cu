@@ -12,15 +12,17 @@ namespace {
 
 // y[rows, cols] = softmax of x[rows, cols], or its logarithm
 __global__ void __launch_bounds__(kRowThreads)
-    softmaxKernel(int64_t cols, bool log, const float* x, float* y) {
+    softmaxKernel(int64_t cols, bool log, const float* __restrict__ x, float* __restrict__ y) {
   const int64_t row = blockIdx.x * cols;
   const RowExponentials of = rowExponentials(x + row, cols);
   if (log) {
     const float rest = static_cast<float>(::log(of.sum));
+#pragma unroll 4
     for (int64_t i = threadIdx.x; i < cols; i += blockDim.x)
       y[row + i] = (x[row + i] - of.top) - rest;
   } else {
     const float scale = static_cast<float>(1.0 / of.sum);
+#pragma unroll 4
     for (int64_t i = threadIdx.x; i < cols; i += blockDim.x)
       y[row + i] = expf(x[row + i] - of.top) * scale;
   }
@@ -28,10 +30,12 @@ __global__ void __launch_bounds__(kRowThreads)
 
 // dx[rows, cols] from the forward's y[rows, cols] and dy[rows, cols]
 __global__ void __launch_bounds__(kRowThreads)
-    softmaxBackwardKernel(int64_t cols, bool log, const float* y, const float* dy, float* dx) {
+    softmaxBackwardKernel(int64_t cols, bool log, const float* __restrict__ y,
+                          const float* __restrict__ dy, float* __restrict__ dx) {
   const int64_t row = blockIdx.x * cols;
   const float total = static_cast<float>(
       blockFold<Sum>(row, row + cols, [&](int64_t i) { return log ? dy[i] : y[i] * dy[i]; }));
+#pragma unroll 4
   for (int64_t i = row + threadIdx.x; i < row + cols; i += blockDim.x)
     dx[i] = log ? dy[i] - expf(y[i]) * total : y[i] * (dy[i] - total);
 }

@@ -16,7 +16,7 @@ struct RowExponentials {
 // Of x[0..n), read once: a thread keeps its own top, and scales its sum when that rises. In all
 // threads of the block.
 __device__ inline RowExponentials rowExponentials(const float* x, int64_t n) {
-  constexpr int kSide = 8;
+  constexpr int kSide = 4;
   float top = -INFINITY, sum = 0;
   for (int64_t from = threadIdx.x; from < n; from += kSide * blockDim.x) {
     float value[kSide], rise = top;
