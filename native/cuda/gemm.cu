@@ -67,8 +67,11 @@ GemmOperand operandOf(const Gemm& g, const float* at, const Strides& s, bool row
   o.sum = g.sums > 1 ? s.sum : 0;
   *deep = o.depth == 1 || (o.x != 1 && o.depth < o.x);
   const int64_t along = *deep ? o.depth : o.x, line = *deep ? o.x : o.depth;
+  // A group may begin anywhere.
+  const bool cut =
+      *deep ? g.grouping == Grouping::depth : g.grouping == Grouping::rows && !rowsAreDepth;
   o.vector = along == 1 && (line | o.outer | o.inner | o.sum) % 4 == 0 &&
-             reinterpret_cast<uintptr_t>(at) % 16 == 0 && !(*deep && g.grouping == Grouping::depth);
+             reinterpret_cast<uintptr_t>(at) % 16 == 0 && !cut;
   return o;
 }
 
@@ -84,9 +87,6 @@ void gemm(Context& context, const Gemm& g) {
   plan.m = g.m;
   plan.n = g.n;
   plan.k = g.k;
-  plan.inner = g.inner;
-  plan.sums = g.sums;
-  plan.entries = entries;
   plan.grouping = g.grouping;
   plan.offsets = g.offsets;
 
@@ -100,14 +100,23 @@ void gemm(Context& context, const Gemm& g) {
   };
   const bool large = rows > 64 && g.n > 64 && times(tilesOf(128), longest) >= kFill / 2;
   const int64_t size = large ? 128 : 64;
-  plan.splits = least(longest, ceilDiv(kFill, tilesOf(size)));
-  plan.rowTiles =
+  const int64_t splits = least(longest, ceilDiv(kFill, tilesOf(size)));
+  const int64_t rowTiles =
       g.grouping == Grouping::rows ? g.m / size + least(entries, g.m) : ceilDiv(g.m, size);
-  plan.columnTiles = ceilDiv(g.n, size);
+  const int64_t columnTiles = ceilDiv(g.n, size);
+  if (times(rowTiles, columnTiles, splits, entries) > INT32_MAX ||
+      times(g.sums, plus(g.k, 64)) > int64_t{INT32_MAX} * 16)
+    fail("NOT_SUPPORTED", "Expected a product of fewer than 2^31 tiles");
+  plan.rowTiles = static_cast<unsigned>(rowTiles);
+  plan.columnTiles = static_cast<unsigned>(columnTiles);
+  plan.splits = static_cast<unsigned>(splits);
+  plan.entries = static_cast<unsigned>(entries);
+  plan.inner = static_cast<unsigned>(g.inner);
+  plan.sums = static_cast<int>(g.sums);
 
   float* parts = nullptr;
-  if (plan.splits > 1) {
-    parts = context.scratch<float>(kGemmScratch, times(plan.splits, entries, g.m, g.n));
+  if (splits > 1) {
+    parts = context.scratch<float>(kGemmScratch, times(splits, entries, g.m, g.n));
     plan.c = parts;
     plan.cRow = g.n;
     plan.cColumn = 1;
@@ -146,8 +155,8 @@ void gemm(Context& context, const Gemm& g) {
       launchGemmBf16(context, plan, large, aDeep, bDeep);
       break;
   }
-  if (plan.splits > 1)
-    context.launch(addPartsKernel, blocksFor(entries * g.m * g.n), dim3(kThreads), 0, plan.splits,
+  if (splits > 1)
+    context.launch(addPartsKernel, blocksFor(entries * g.m * g.n), dim3(kThreads), 0, splits,
                    entries, g, parts);
 }
 

@@ -24,8 +24,10 @@ struct GemmOperand {
 
 struct GemmPlan {
   GemmOperand a, b;
-  int64_t m, n, k, inner, sums, entries;
-  int64_t rowTiles, columnTiles, splits;
+  int64_t m, n, k;
+  // 32-bit, because blocks that do little would otherwise spend their time dividing.
+  unsigned inner, entries, rowTiles, columnTiles, splits;
+  int sums;
   float* c;
   int64_t cRow, cColumn, cOuter, cInner, cSplit;
   const float* bias;
@@ -98,25 +100,27 @@ __global__ void __launch_bounds__(Math::kThreads, Math::kResident) gemmKernel(Ge
   __shared__ typename Math::template Panel<kN, kBDeep> panelB[2];
 
   // Row tiles are taken eight at a time, so that blocks that run together share operands in L2.
-  const int64_t tiles = plan.rowTiles * plan.columnTiles, tile = blockIdx.x % tiles;
-  int64_t entry = blockIdx.x / tiles % plan.entries;
-  const int64_t split = blockIdx.x / tiles / plan.entries;
-  const int64_t band = tile / (8 * plan.columnTiles), within = tile % (8 * plan.columnTiles);
-  const int64_t height = plan.rowTiles - 8 * band < 8 ? plan.rowTiles - 8 * band : 8;
-  const int64_t rowTile = 8 * band + within % height;
-  const int64_t column = within / height * kN;
-  int64_t row = rowTile * kM, rowEnd = plan.m, depthFirst = 0, depthEnd = plan.k;
+  const unsigned tiles = plan.rowTiles * plan.columnTiles, tile = blockIdx.x % tiles;
+  const unsigned split = blockIdx.x / tiles / plan.entries;
+  unsigned entry = blockIdx.x / tiles % plan.entries;
+  const unsigned band = tile / (8 * plan.columnTiles), within = tile % (8 * plan.columnTiles);
+  const unsigned height = plan.rowTiles - 8 * band < 8 ? plan.rowTiles - 8 * band : 8;
+  const unsigned rowTile = 8 * band + within % height;
+  const int64_t column = static_cast<int64_t>(within / height) * kN;
+  int64_t row = static_cast<int64_t>(rowTile) * kM, rowEnd = plan.m, depthFirst = 0,
+          depthEnd = plan.k;
   if (plan.grouping == Grouping::rows) {
     __shared__ int group;
+    const int mine = static_cast<int>(rowTile);
     if (threadIdx.x == 0) group = -1;
     __syncthreads();
-    for (int64_t each = threadIdx.x; each < plan.entries; each += Math::kThreads)
-      if (plan.firstTile[each] <= rowTile && rowTile < plan.firstTile[each + 1])
+    for (unsigned each = threadIdx.x; each < plan.entries; each += Math::kThreads)
+      if (plan.firstTile[each] <= mine && mine < plan.firstTile[each + 1])
         group = static_cast<int>(each);
     __syncthreads();
     if (group < 0) return;
-    entry = group;
-    row = plan.offsets[entry] + (rowTile - plan.firstTile[entry]) * kM;
+    entry = static_cast<unsigned>(group);
+    row = plan.offsets[entry] + static_cast<int64_t>(mine - plan.firstTile[entry]) * kM;
     rowEnd = plan.offsets[entry + 1];
   } else if (plan.grouping == Grouping::depth) {
     depthFirst = plan.offsets[entry];
@@ -130,10 +134,14 @@ __global__ void __launch_bounds__(Math::kThreads, Math::kResident) gemmKernel(Ge
   const int64_t depth = depthEnd - depthFirst;
   const int perTerm = static_cast<int>((depth + kDepth - 1) / kDepth);
   const int lastDepth = static_cast<int>(depth - static_cast<int64_t>(perTerm - 1) * kDepth);
-  const int64_t first = perTerm * plan.sums * split / plan.splits;
-  int left = static_cast<int>(perTerm * plan.sums * (split + 1) / plan.splits - first);
-  const int64_t term = perTerm == 0 ? 0 : first / perTerm;
-  int panel = perTerm == 0 ? 0 : static_cast<int>(first % perTerm);
+  int left = perTerm * plan.sums, term = 0, panel = 0;
+  if (plan.splits > 1 && left > 0) {
+    const int64_t all = left;
+    const int first = static_cast<int>(all * split / plan.splits);
+    left = static_cast<int>(all * (split + 1) / plan.splits) - first;
+    term = first / perTerm;
+    panel = first % perTerm;
+  }
   const auto firstPanel = [&](const GemmOperand& o, int64_t x) {
     return o.at + outer * o.outer + inner * o.inner + x * o.x + term * o.sum +
            (depthFirst + static_cast<int64_t>(panel) * kDepth) * o.depth;
@@ -213,9 +221,9 @@ void launchGemm(Context& context, const GemmPlan& plan, bool large, bool aDeep, 
        {gemmKernel<Small, true, false>, gemmKernel<Small, true, true>}},
       {{gemmKernel<Large, false, false>, gemmKernel<Large, false, true>},
        {gemmKernel<Large, true, false>, gemmKernel<Large, true, true>}}};
-  const int64_t entries = plan.grouping == Grouping::rows ? 1 : plan.entries;
-  const int64_t blocks = plan.rowTiles * plan.columnTiles * entries * plan.splits;
-  context.launch(kernels[large][aDeep][bDeep], dim3(static_cast<unsigned>(blocks)),
+  const unsigned entries = plan.grouping == Grouping::rows ? 1 : plan.entries;
+  const unsigned blocks = plan.rowTiles * plan.columnTiles * plan.splits * entries;
+  context.launch(kernels[large][aDeep][bDeep], dim3(blocks),
                  dim3(large ? Large::kThreads : Small::kThreads), 0, plan);
 }
 
