@@ -27,7 +27,6 @@ int deviceCount() {
   return count;
 }
 
-thread_local int currentDevice = 0;
 
 class Memory {
  public:
@@ -208,13 +207,14 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = emulation::deviceCount();
   return *count > 0 ? cudaSuccess : answer(cudaErrorInsufficientDriver);
 }
+static thread_local int currentDevice = 0;
 cudaError_t cudaSetDevice(int device) {
   if (device >= emulation::deviceCount()) return answer(cudaErrorInvalidDevice);
-  emulation::currentDevice = device;
+  currentDevice = device;
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
-  *device = emulation::currentDevice;
+  *device = currentDevice;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
