@@ -18,6 +18,7 @@ namespace cuda {
 struct Bf16 {
   using Element = __nv_bfloat16;
   static constexpr int kDepth = 16;
+  static constexpr bool kRounds = true;
   struct A {
     uint32_t r[4];
   };
@@ -60,6 +61,7 @@ struct Bf16 {
 struct Tf32 {
   using Element = float;
   static constexpr int kDepth = 8;
+  static constexpr bool kRounds = true;
   struct A {
     uint32_t r[4];
   };
@@ -106,6 +108,7 @@ struct Tf32 {
 struct Float32 {
   using Element = float;
   static constexpr int kDepth = 4;
+  static constexpr bool kRounds = false;
   struct A {
     float at[2][4];  // rows g, g + 8
   };

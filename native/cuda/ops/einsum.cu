@@ -575,16 +575,22 @@ struct Pass {
   }
 };
 
+// x [tokens, dIn] packed, in a scratch slot for `slab` tokens, or x itself if it lies that way.
 template <class Math>
-void packInput(Context& context, const EinsumChain& chain, int64_t tokens, const float* x,
-               typename Math::Element* out) {
-  const int64_t count = tokens * paddedInput(chain);
-  const int width = static_cast<int>(paddedInput(chain) / (chain.g * chain.b));
-  const bool vectors = chain.xa == 1 && chain.a % 4 == 0 && chain.xb % 4 == 0 &&
-                       chain.xg % 4 == 0 && chain.dIn % 4 == 0 &&
-                       reinterpret_cast<uintptr_t>(x) % 16 == 0;
-  context.launch(packInputKernel<Math>, blocksFor(count / 8), dim3(kThreads), 0, chain, count,
-                 chain.featuresIn(), width, vectors, x, out);
+const typename Math::Element* packInput(Context& context, int slot, const EinsumChain& chain,
+                                        int64_t slab, int64_t tokens, const float* x) {
+  using Element = typename Math::Element;
+  const int64_t size = paddedInput(chain);
+  const bool aligned = reinterpret_cast<uintptr_t>(x) % 16 == 0;
+  const bool whole = size == chain.dIn && chain.b == 1 && chain.xa == 1 && chain.xg == chain.a;
+  if (!Math::kRounds && aligned && whole) return reinterpret_cast<const Element*>(x);
+  Element* out = context.scratch<Element>(slot, times(slab, size));
+  const int width = static_cast<int>(size / (chain.g * chain.b));
+  const bool vectors = aligned && chain.xa == 1 && chain.a % 4 == 0 && chain.xb % 4 == 0 &&
+                       chain.xg % 4 == 0 && chain.dIn % 4 == 0;
+  context.launch(packInputKernel<Math>, blocksFor(tokens * size / 8), dim3(kThreads), 0, chain,
+                 tokens * size, chain.featuresIn(), width, vectors, x, out);
+  return out;
 }
 
 void addSplits(Context& context, const EinsumChain& chain, int splits, const float* sums,
@@ -603,12 +609,11 @@ void forward(Context& context, const EinsumArgs& args) {
   Pass<Math> pass(chain, false);
   if (choosePath(chain, pass.plan(context, slab)) == Path::gemm) return einsumByGemm(context, args);
 
-  Element* x = context.scratch<Element>(0, slab * paddedInput(chain));
   pass.pack(context, mirrored ? args.b : args.a, mirrored ? args.a : args.b,
             context.scratch<Element>(2, pass.packedSize()));
   for (int64_t token = 0; token < args.tokens; token += slab) {
     const int64_t tokens = slab < args.tokens - token ? slab : args.tokens - token;
-    packInput<Math>(context, chain, tokens, args.x + token * chain.dIn, x);
+    const Element* x = packInput<Math>(context, 0, chain, slab, tokens, args.x + token * chain.dIn);
     pass.run(context, tokens, x, args.bias, args.y + token * chain.dOut);
   }
 }
@@ -620,8 +625,8 @@ void backward(Context& context, const EinsumBackwardArgs& args) {
   const EinsumChain chain = chainOf(args.shape, mirrored), back = chain.transposed();
   const float *f = mirrored ? args.b : args.a, *s = mirrored ? args.a : args.b;
   float *df = mirrored ? args.db : args.da, *ds = mirrored ? args.da : args.db;
-  const int64_t inputSize = paddedInput(chain), outputSize = paddedInput(back);
-  const int64_t slab = slabOf(args.tokens, times(plus(inputSize, outputSize), sizeof(Element)));
+  const int64_t packed = plus(paddedInput(chain), paddedInput(back));
+  const int64_t slab = slabOf(args.tokens, times(packed, sizeof(Element)));
   Pass<Math> first(back, true), second(chain, true), input(back, false);
   // All three are planned whatever is asked for, so that it does not change the path.
   const bool fits =
@@ -630,8 +635,6 @@ void backward(Context& context, const EinsumBackwardArgs& args) {
 
   const int64_t perBias = ceilDiv(slab, kBiasSplits), outer = chain.outer();
   const int biasSplits = static_cast<int>(ceilDiv(slab, perBias));
-  Element* x = context.scratch<Element>(0, slab * inputSize);
-  Element* dy = context.scratch<Element>(1, slab * outputSize);
   if (args.dx != nullptr)
     input.pack(context, s, f, context.scratch<Element>(2, input.packedSize()));
   if (df != nullptr)
@@ -646,10 +649,11 @@ void backward(Context& context, const EinsumBackwardArgs& args) {
   for (int64_t token = 0; token < args.tokens; token += slab) {
     const int64_t tokens = slab < args.tokens - token ? slab : args.tokens - token;
     const float* dyAt = args.dy + token * chain.dOut;
+    const Element *x = nullptr, *dy = nullptr;
     if (args.dx != nullptr || df != nullptr || ds != nullptr)
-      packInput<Math>(context, back, tokens, dyAt, dy);
+      dy = packInput<Math>(context, 1, back, slab, tokens, dyAt);
     if (df != nullptr || ds != nullptr)
-      packInput<Math>(context, chain, tokens, args.x + token * chain.dIn, x);
+      x = packInput<Math>(context, 0, chain, slab, tokens, args.x + token * chain.dIn);
     if (args.dx != nullptr) input.run(context, tokens, dy, nullptr, args.dx + token * chain.dIn);
     if (df != nullptr) first.addSums(context, tokens, dy, x, token > 0, firstSums);
     if (ds != nullptr) second.addSums(context, tokens, x, dy, token > 0, secondSums);
