@@ -23,11 +23,11 @@ namespace btt {
 // Copies `rows` x `width` contiguous elements to rows `row` elements apart, by the whole block.
 template <class Element>
 __device__ __forceinline__ void copyMatrix(Element* to, int row, const Element* from, int rows,
-                                           int width) {
+                                           int width, int bits) {
   constexpr int kEach = 16 / sizeof(Element);
-  const int parts = width / kEach;
-  for (int i = threadIdx.x; i < rows * parts; i += blockDim.x)
-    copyAsync16(to + i / parts * row + i % parts * kEach, from + i * kEach, true);
+  forParts(rows, width / kEach, bits, [&](int r, int part) {
+    copyAsync16(to + r * row + part * kEach, from + r * width + part * kEach, true);
+  });
 }
 
 // Adds to acc[i] the product of 16 rows of x and 16 columns of the factor for p = first + i.
@@ -38,11 +38,11 @@ __device__ __forceinline__ void stageOne(float (&acc)[kPair][2][4],
                                          const typename Math::Element* factor, int rowF, int matrix,
                                          int lane) {
 #pragma unroll
-  for (int i = 0; i < kPair * 8; ++i) acc[i / 8][i / 4 % 2][i % 4] = 0;
-#pragma unroll 1
-  for (int c = 0; c < size; c += Math::kDepth) {
+  for (int i = 0; i < kPair; ++i) {
 #pragma unroll
-    for (int i = 0; i < kPair; ++i) {
+    for (int j = 0; j < 8; ++j) acc[i][j / 4][j % 4] = 0;
+#pragma unroll 2
+    for (int c = 0; c < size; c += Math::kDepth) {
       typename Math::A a;
       typename Math::B b;
       Math::load(a, rows + i * size + c, rowX, lane);
@@ -61,15 +61,16 @@ static __global__ void __launch_bounds__(32 * kMostWarps<Math>, 1)
                   const typename Math::Element* second, const float* bias, float* y) {
   using Element = typename Math::Element;
   EINLINEAR_DYNAMIC_SHARED(shared);
-  Element* xs = reinterpret_cast<Element*>(shared);             // [tokens, rowX]: [ps, size] a row
-  Element* fs = reinterpret_cast<Element*>(shared + t.fAt);     // [ps, qs, rowF]
-  Element* ss = reinterpret_cast<Element*>(shared + t.sAt);     // [qs, outSize, rowS]
-  Element* zs = reinterpret_cast<Element*>(shared + t.zAt);     // [qs, tokens, rowZ]
-  float* gates = reinterpret_cast<float*>(shared + t.gatesAt);  // [tokens] weights for an expert
+  Element* xs = reinterpret_cast<Element*>(shared);          // [tokens, rowX]: [ps, size] a row
+  Element* fs = reinterpret_cast<Element*>(shared + t.fAt);  // [ps, qs, rowF]
+  Element* ss = reinterpret_cast<Element*>(shared + t.sAt);  // [qs, outSize, rowS]
+  Element* zs = reinterpret_cast<Element*>(shared + t.zAt);  // [qs, tokens, rowZ]
   // [experts] a byte for each 16 tokens: whether one of them chose the expert
   uint32_t* uses = reinterpret_cast<uint32_t*>(shared + t.usesAt);
-  int* token = reinterpret_cast<int*>(shared + t.choicesAt);         // [tokens], -1 beyond the last
-  int* index = token + t.tokens;                                     // [tokens, k], -1 for none
+  int* chosen = reinterpret_cast<int*>(uses + t.experts);     // those in use, their number first
+  int* token = reinterpret_cast<int*>(shared + t.choicesAt);  // [tokens], -1 beyond the last
+  int* choice = token + t.tokens;  // [tokens] which choice is the expert at hand, or -1
+  int* index = choice + t.tokens;  // [tokens, k], -1 for none
   float* weight = reinterpret_cast<float*>(index + t.tokens * t.k);  // [tokens, k]
 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, pair = lane % 4 * 2;
@@ -91,94 +92,113 @@ static __global__ void __launch_bounds__(32 * kMostWarps<Math>, 1)
   }
   __syncthreads();
 
-  const auto used = [&](int e) {  // the first used expert from e on
-    while (e < t.experts && uses[e] == 0) ++e;
-    return e;
-  };
+  if (warp == 0) {
+    int count = 0;
+    for (int e = lane; e - lane < t.experts; e += 32) {
+      const bool used = e < t.experts && uses[e] != 0;
+      const unsigned all = __ballot_sync(~0u, used);
+      if (used) chosen[1 + count + __popc(all & ((1u << lane) - 1))] = e;
+      count += __popc(all);
+    }
+    if (lane == 0) chosen[0] = count;
+  }
+  __syncthreads();
+
   const auto loadX = [&](int chunk) {
     constexpr int kEach = 16 / sizeof(Element);
-    const int parts = t.ps * t.size / kEach;
-    for (int i = threadIdx.x; i < t.tokens * parts; i += blockDim.x) {
-      const int m = i / parts, part = i % parts;
-      const int64_t from = token[m] * rowStride + static_cast<int64_t>(chunk) * t.ps * t.size;
-      copyAsync16(xs + m * t.rowX + part * kEach, rows + (token[m] >= 0 ? from : 0) + part * kEach,
-                  token[m] >= 0);
-    }
+    forParts(t.tokens, t.ps * t.size / kEach, t.xBits, [&](int m, int part) {
+      const int64_t from = (token[m] >= 0 ? token[m] : 0) * rowStride + chunk * t.ps * t.size;
+      copyAsync16(xs + m * t.rowX + part * kEach, rows + from + part * kEach, token[m] >= 0);
+    });
   };
-  const auto block = [&](int chunk, int e) {
-    return (static_cast<int64_t>(e) * t.qGroups + group) * t.chunks + chunk;
+  const auto loadFirst = [&](int chunk, int e) {
+    const int64_t block = (static_cast<int64_t>(e) * t.qGroups + group) * t.chunks + chunk;
+    copyMatrix(fs, t.rowF, first + block * (t.ps * t.qs * t.size), t.ps * t.qs, t.size, t.fBits);
+  };
+  const auto loadSecond = [&](int chunk, int e) {
+    const int64_t block = (static_cast<int64_t>(e) * t.qGroups + group) * t.chunks + chunk;
+    copyMatrix(ss, t.rowS, second + block * (t.qs * t.outSize * t.ps), t.qs * t.outSize, t.ps, 1);
   };
 
   float acc[kUnits][kRowTiles][2][4] = {};
-  const int firstTile = warp % t.rowGroups * kRowTiles, firstUnit = warp / t.rowGroups * kUnits;
-  const int tiles = t.tokens / 16;
-  const int expert0 = used(0);
-  int chunk = expert0 < t.experts ? 0 : t.chunks, e = expert0;
-  if (chunk < t.chunks) {
-    loadX(chunk);
-    copyMatrix(fs, t.rowF, first + block(chunk, e) * (t.ps * t.qs * t.size), t.ps * t.qs, t.size);
+  const int firstTile = warp % t.rowGroups * kRowTiles;
+  const int firstUnit = warp / t.rowGroups * kUnits;
+  const int firstQ = firstUnit / t.outTiles, firstColumn = firstUnit % t.outTiles;
+  const int count = chosen[0], steps = count * t.chunks;
+  ++chosen;
+  if (steps > 0) {
+    loadX(0);
+    loadFirst(0, chosen[0]);
   }
   commitCopies();
-  while (chunk < t.chunks) {
-    copyMatrix(ss, t.rowS, second + block(chunk, e) * (t.qs * t.outSize * t.ps), t.qs * t.outSize,
-               t.ps);
+  int chunk = 0, at = 0;  // a step is a chunk and a place in `chosen`
+  for (int step = 0; step < steps; ++step) {
+    const int e = chosen[at];
+    loadSecond(chunk, e);
     commitCopies();
     for (int m = threadIdx.x; m < t.tokens; m += blockDim.x) {
-      float gate = 0;
-      for (int j = 0; j < t.k; ++j)
-        if (index[m * t.k + j] == e) gate = weight[m * t.k + j];
-      gates[m] = gate;
+      choice[m] = -1;
+      for (int j = m * t.k; j < (m + 1) * t.k; ++j)
+        if (index[j] == e) choice[m] = j;
     }
-    const unsigned char* mine = reinterpret_cast<const unsigned char*>(uses + e);
+    const unsigned char* used = reinterpret_cast<const unsigned char*>(uses + e);
     waitForCopies<1>();
     __syncthreads();
 
-    for (int task = warp; task < tiles * (t.ps / kPair); task += t.warps) {
-      const int tile = task % tiles, p = task / tiles * kPair;
-      if (mine[tile] == 0) continue;
+    for (int task = warp; task < t.ps / kPair << t.tileBits; task += t.warps) {
+      const int tile = task & ((1 << t.tileBits) - 1), p = (task >> t.tileBits) * kPair;
+      if (used[tile] == 0) continue;
       float z[kPair][2][4];
       stageOne<Math>(z, xs + tile * 16 * t.rowX + p * t.size, t.rowX, t.size,
                      fs + p * t.qs * t.rowF, t.rowF, t.qs * t.rowF, lane);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int q = i / 4 * 8 + pair + i % 2, m = tile * 16 + i / 2 % 2 * 8 + g;
-        if (q < t.qs)
-          Math::putPair(zs + (q * t.tokens + m) * t.rowZ + p, gates[m] * z[0][i / 4][i % 4],
-                        gates[m] * z[1][i / 4][i % 4]);
+      for (int half = 0; half < 2; ++half) {
+        const int m = tile * 16 + half * 8 + g, j = choice[m];
+        const float gate = j >= 0 ? weight[j] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int q = i / 2 * 8 + pair + i % 2;
+          const float z0 = z[0][i / 2][2 * half + i % 2], z1 = z[1][i / 2][2 * half + i % 2];
+          if (q < t.qs)
+            Math::putPair(zs + (q * t.tokens + m) * t.rowZ + p, j >= 0 ? gate * z0 : 0.0f,
+                          j >= 0 ? gate * z1 : 0.0f);
+        }
       }
     }
     waitForCopies<0>();
     __syncthreads();
 
-    const int now = e;
-    e = used(e + 1);
-    if (e == t.experts) {
-      e = expert0;
+    if (++at == count) {
+      at = 0;
       if (++chunk < t.chunks) loadX(chunk);
     }
-    if (chunk < t.chunks)
-      copyMatrix(fs, t.rowF, first + block(chunk, e) * (t.ps * t.qs * t.size), t.ps * t.qs, t.size);
+    if (chunk < t.chunks) loadFirst(chunk, chosen[at]);
     commitCopies();
 
     bool counts[kRowTiles];
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r)
-      counts[r] = firstTile + r < tiles &&
-                  reinterpret_cast<const unsigned char*>(uses + now)[firstTile + r] != 0;
+      counts[r] = firstTile + r < 1 << t.tileBits && used[firstTile + r] != 0;
+#pragma unroll 1
+    for (int p = 0; p < t.ps; p += Math::kDepth) {
+      typename Math::A a[kRowTiles] = {};
+      int q = firstQ, column = firstColumn;
 #pragma unroll
-    for (int u = 0; u < kUnits; ++u) {
-      const int q = (firstUnit + u) / t.outTiles, column = (firstUnit + u) % t.outTiles * 16;
-      if (q >= t.qs) break;
-      for (int p = 0; p < t.ps; p += Math::kDepth) {
-        typename Math::B b;
-        Math::load(b, ss + (q * t.outSize + column) * t.rowS + p, t.rowS, lane);
+      for (int u = 0; u < kUnits; ++u) {
+        if (q >= t.qs) break;
+        if (u == 0 || column == 0) {
 #pragma unroll
-        for (int r = 0; r < kRowTiles; ++r) {
-          if (!counts[r]) continue;
-          typename Math::A a;
-          Math::load(a, zs + (q * t.tokens + (firstTile + r) * 16) * t.rowZ + p, t.rowZ, lane);
-          Math::multiply(acc[u][r], a, b);
+          for (int r = 0; r < kRowTiles; ++r)
+            if (counts[r])
+              Math::load(a[r], zs + (q * t.tokens + (firstTile + r) * 16) * t.rowZ + p, t.rowZ,
+                         lane);
         }
+        typename Math::B b;
+        Math::load(b, ss + (q * t.outSize + column * 16) * t.rowS + p, t.rowS, lane);
+#pragma unroll
+        for (int r = 0; r < kRowTiles; ++r)
+          if (counts[r]) Math::multiply(acc[u][r], a[r], b);
+        if (++column == t.outTiles) column = 0, ++q;
       }
     }
     __syncthreads();

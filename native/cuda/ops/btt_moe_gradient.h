@@ -27,17 +27,20 @@ template <class Math>
 __device__ __forceinline__ void stageTwo(float (&acc)[kUnits][2][4], int unit, int matrices,
                                          const typename Math::Element* v, int rowV, int size,
                                          const typename Math::Element* z, int rowZ, int lane) {
-#pragma unroll
-  for (int u = 0; u < kUnits; ++u) {
-    const int matrix = (unit + u) / (size / 16), row = (unit + u) % (size / 16) * 16;
-    if (matrix >= matrices) break;
+  const int tiles = size / 16, firstMatrix = unit / tiles, firstTile = unit % tiles;
 #pragma unroll 1
-    for (int m = 0; m < kGradientTokens; m += Math::kDepth) {
+  for (int m = 0; m < kGradientTokens; m += Math::kDepth) {
+    typename Math::B b = {};
+    int matrix = firstMatrix, tile = firstTile;
+#pragma unroll
+    for (int u = 0; u < kUnits; ++u) {
+      if (matrix >= matrices) break;
+      if (u == 0 || tile == 0)
+        Math::loadTransposed(b, z + (matrix * kGradientTokens + m) * rowZ, rowZ, lane);
       typename Math::A a;
-      typename Math::B b;
-      Math::loadTransposed(a, v + m * rowV + matrix * size + row, rowV, lane);
-      Math::loadTransposed(b, z + (matrix * kGradientTokens + m) * rowZ, rowZ, lane);
+      Math::loadTransposed(a, v + m * rowV + matrix * size + tile * 16, rowV, lane);
       Math::multiply(acc[u], a, b);
+      if (++tile == tiles) tile = 0, ++matrix;
     }
   }
 }
@@ -82,34 +85,40 @@ static __global__ void __launch_bounds__(32 * kMostWarps<Math>, 1)
   Element* zs = reinterpret_cast<Element*>(shared + t.zAt);  // [qs, 16 tokens, rowZ]: z, [ps]
   Element* ds = reinterpret_cast<Element*>(shared + t.dAt);  // [ps, 16 tokens, rowD]: dz, [qs]
   int* pairs = reinterpret_cast<int*>(shared + t.tokensAt);  // [16], -1 beyond the last
-  float* gates = reinterpret_cast<float*>(pairs + kGradientTokens);  // [16]
-  float* products = gates + kGradientTokens;                         // [warps, 16]: <z, dz>
+  int* tokens = pairs + kGradientTokens;                     // [16], their tokens
+  float* gates = reinterpret_cast<float*>(tokens + kGradientTokens);  // [16], their weights
+  float* products = gates + kGradientTokens;                          // [warps, 16]: <z, dz>
 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, twice = lane % 4 * 2;
   const int groups = t.pGroups * t.qGroups;
   const int group = blockIdx.x % groups, pGroup = group / t.qGroups, qGroup = group % t.qGroups;
   const int expert = blockIdx.x / groups % op.experts;
-  const int64_t split = blockIdx.x / groups / op.experts;
-  const int count = offsets[expert + 1] - offsets[expert];
+  const int split = static_cast<int>(blockIdx.x / groups / op.experts);
+  const int expertEnd = offsets[expert + 1], count = expertEnd - offsets[expert];
   const int share =
       (count + splits * kGradientTokens - 1) / (splits * kGradientTokens) * kGradientTokens;
-  const int64_t begin = offsets[expert] + split * share;
-  const int64_t end = begin + share < offsets[expert + 1] ? begin + share : offsets[expert + 1];
+  const int begin = offsets[expert] + split * share;
+  const int end = begin + share < expertEnd ? begin + share : expertEnd;
 
-  const auto nextPairs = [&](int64_t from) {
+  const auto nextPairs = [&](int from) {
     if (threadIdx.x >= kGradientTokens) return;
-    const int64_t at = from + threadIdx.x;
-    pairs[threadIdx.x] = at < end ? order[at] : -1;
-    gates[threadIdx.x] = at < end ? choices.weight[order[at]] : 0.0f;
+    const int at = from + static_cast<int>(threadIdx.x);
+    const int pair = at < end ? order[at] : -1;
+    pairs[threadIdx.x] = pair;
+    tokens[threadIdx.x] = pair >= 0 ? static_cast<int>(pair / choices.k) : -1;
+    gates[threadIdx.x] = pair >= 0 ? choices.weight[pair] : 0.0f;
   };
-  const auto loadRows = [&](Element* to, int row, const Element* from, int64_t stride, int width) {
+  // Rows of the tokens at hand: `width` elements from `first` on.
+  const auto loadRows = [&](Element* to, int row, const Element* from, int stride, int first,
+                            int width, int bits) {
     constexpr int kEach = 16 / sizeof(Element);
-    const int parts = width / kEach;
-    for (int i = threadIdx.x; i < kGradientTokens * parts; i += blockDim.x) {
-      const int m = i / parts, part = i % parts;
-      const int64_t token = pairs[m] >= 0 ? pairs[m] / choices.k : 0;
-      copyAsync16(to + m * row + part * kEach, from + token * stride + part * kEach, pairs[m] >= 0);
-    }
+    forParts(kGradientTokens, width / kEach, bits, [&](int m, int part) {
+      const int token = tokens[m];
+      copyAsync16(
+          to + m * row + part * kEach,
+          from + static_cast<int64_t>(token >= 0 ? token : 0) * stride + first + part * kEach,
+          token >= 0);
+    });
   };
 
   float sumA[kUnits][2][4] = {}, sumB[kUnits][2][4] = {};
@@ -118,19 +127,15 @@ static __global__ void __launch_bounds__(32 * kMostWarps<Math>, 1)
     const int sizeA = t.ps * t.qs * t.inSize, sizeB = t.ps * t.qs * t.outSize;
     const int64_t blocks = static_cast<int64_t>(expert) * groups;
     copyMatrix(as, t.rowA, a + (blocks + qGroup * t.pGroups + pGroup) * sizeA, t.ps * t.qs,
-               t.inSize);
+               t.inSize, t.aBits);
     copyMatrix(bs, t.rowB, b + (blocks + pGroup * t.qGroups + qGroup) * sizeB, t.ps * t.qs,
-               t.outSize);
+               t.outSize, t.bBits);
     nextPairs(begin);
     __syncthreads();
   }
-  const int64_t strideX = static_cast<int64_t>(paddedSize(op.in.groups)) * t.inSize;
-  const int64_t strideY = static_cast<int64_t>(paddedSize(op.out.groups)) * t.outSize;
-  for (int64_t from = begin; from < end; from += kGradientTokens) {
-    loadRows(xs, t.rowX, x + static_cast<int64_t>(pGroup) * t.ps * t.inSize, strideX,
-             t.ps * t.inSize);
-    loadRows(ys, t.rowY, dy + static_cast<int64_t>(qGroup) * t.qs * t.outSize, strideY,
-             t.qs * t.outSize);
+  for (int from = begin; from < end; from += kGradientTokens) {
+    loadRows(xs, t.rowX, x, t.strideX, pGroup * t.ps * t.inSize, t.ps * t.inSize, t.xBits);
+    loadRows(ys, t.rowY, dy, t.strideY, qGroup * t.qs * t.outSize, t.qs * t.outSize, t.yBits);
     commitCopies();
     waitForCopies<0>();
     __syncthreads();

@@ -31,7 +31,8 @@ template <class Math>
 bool fusedForward(Context& context, const Operator& op, const Choices& choices,
                   const BttMoeArgs& args) {
   ForwardTile tile = {};
-  if (!planForward<Math>(op, args.k, sharedLimit(), &tile)) return false;
+  if (!planForward<Math>(op, args.tokens, args.k, sharedLimit(), context.multiprocessors(), &tile))
+    return false;
   const int32_t* order = orderBySet(context, choices, op.experts, 0);
   const auto* rows = packRows<Math>(context, args.tokens, op.in, args.x, 2);
   runForward<Math>(context, op, tile, choices, order, rows, args.a, args.b, args.bias, args.y);
@@ -46,8 +47,8 @@ bool fusedBackward(Context& context, const Operator& op, const Choices& choices,
   ForwardTile tile = {};
   GradientTile gradientTile = {};
   const int limit = sharedLimit();
-  if (!planForward<Math>(back, args.k, limit, &tile) ||
-      !planGradient<Math>(op, args.k, limit, &gradientTile))
+  if (!planForward<Math>(back, args.tokens, args.k, limit, context.multiprocessors(), &tile) ||
+      !planGradient<Math>(op, args.tokens, args.k, limit, &gradientTile))
     return false;
   const Element* dy = packRows<Math>(context, args.tokens, op.out, args.dy, 2);
   if (args.dx != nullptr) {

@@ -17,46 +17,44 @@ namespace btt {
 
 // ---- kernels ------------------------------------------------------------------------------------
 
-// to[t, group, i] = from[t, group * size + i], zero beyond the side's sizes.
+// A block a token: to[t, group, i] = from[t, group * size + i], zero beyond the side's sizes.
 // from: [tokens, width]; to: [tokens, groups padded, size padded]
 template <class Math>
 static __global__ void __launch_bounds__(kThreads)
-    rowsKernel(int64_t tokens, Side side, const float* from, typename Math::Element* to) {
+    rowsKernel(Side side, int bits, const float* from, typename Math::Element* to) {
   const int size = paddedSize(side.size), groups = paddedSize(side.groups);
-  forEach(tokens * groups * (size / 2), [&](int64_t at) {
-    const int i = static_cast<int>(at % (size / 2)) * 2;
-    const int64_t group = at / (size / 2) % groups, t = at / (size / 2) / groups;
-    const auto value = [&](int j) {
-      const int64_t feature = group * side.size + j;
-      return group < side.groups && j < side.size && feature < side.width
-                 ? from[t * side.width + feature]
-                 : 0.0f;
+  from += blockIdx.x * side.width;
+  to += static_cast<int64_t>(blockIdx.x) * groups * size;
+  forParts(groups, size / 2, bits, [&](int group, int part) {
+    const auto value = [&](int i) {
+      const int64_t feature = group * side.size + i;
+      return group < side.groups && i < side.size && feature < side.width ? from[feature] : 0.0f;
     };
-    Math::putPair(to + 2 * at, value(i), value(i + 1));
+    Math::putPair(to + group * size + 2 * part, value(2 * part), value(2 * part + 1));
   });
 }
 
-// to[e, q / qs, p / ps, p % ps, q % qs, item] = factor's element, zero beyond the sizes; with
-// `second`, to[e, q / qs, p / ps, q % qs, item, p % ps].
+// A column of blocks each (e, q / qs, p / ps), the last fastest: to[.., p % ps, q % qs, item] =
+// factor's element, zero beyond the sizes; with `second`, to[.., q % qs, item, p % ps].
 // to: [experts, q groups, p groups, ps * qs * padded size]
 template <class Math>
 static __global__ void __launch_bounds__(kThreads)
-    factorKernel(bool second, int64_t experts, int64_t p, int64_t q, int64_t size, int ps, int qs,
-                 Factor strides, const float* factor, typename Math::Element* to) {
+    factorKernel(bool second, int p, int q, int size, int ps, int qs, Factor strides,
+                 const float* factor, typename Math::Element* to) {
   const int padded = paddedSize(size), block = ps * qs * padded;
-  const int64_t pGroups = (p + ps - 1) / ps, qGroups = (q + qs - 1) / qs;
-  forEach(experts * qGroups * pGroups * block, [&](int64_t at) {
-    const int within = static_cast<int>(at % block);
-    const int item = second ? within / ps % padded : within % padded;
-    const int64_t group = at / block, expert = group / pGroups / qGroups;
-    const int64_t atP = group % pGroups * ps + (second ? within % ps : within / padded / qs);
-    const int64_t atQ =
-        group / pGroups % qGroups * qs + (second ? within / ps / padded : within / padded % qs);
-    Math::put(to + at, atP < p && atQ < q && item < size
-                           ? factor[expert * strides.expert + atP * strides.p + atQ * strides.q +
-                                    item * strides.item]
+  const int pGroups = (p + ps - 1) / ps, qGroups = (q + qs - 1) / qs;
+  const int firstP = blockIdx.x % pGroups * ps, firstQ = blockIdx.x / pGroups % qGroups * qs;
+  factor +=
+      blockIdx.x / pGroups / qGroups * strides.expert + firstP * strides.p + firstQ * strides.q;
+  to += static_cast<int64_t>(blockIdx.x) * block;
+  for (int at = blockIdx.y * kThreads + threadIdx.x; at < block; at += gridDim.y * kThreads) {
+    const int item = second ? at / ps % padded : at % padded;
+    const int atP = second ? at % ps : at / padded / qs;
+    const int atQ = second ? at / ps / padded : at / padded % qs;
+    Math::put(to + at, firstP + atP < p && firstQ + atQ < q && item < size
+                           ? factor[atP * strides.p + atQ * strides.q + item * strides.item]
                            : 0.0f);
-  });
+  }
 }
 
 // keys[t]: tokens of one key have their two lowest experts in common, those of neighbouring keys
@@ -93,10 +91,10 @@ static __global__ void __launch_bounds__(kThreads)
 template <class Math>
 typename Math::Element* packRows(Context& context, int64_t tokens, const Side& side,
                                  const float* from, int slot) {
-  const int64_t count = times(tokens, paddedSize(side.groups), paddedSize(side.size));
-  auto* to = context.scratch<typename Math::Element>(slot, count);
-  context.launch(rowsKernel<Math>, blocksFor(count / 2, 4), dim3(kThreads), 0, tokens, side, from,
-                 to);
+  const int row = paddedSize(side.groups) * paddedSize(side.size);
+  auto* to = context.scratch<typename Math::Element>(slot, times(tokens, row));
+  context.launch(rowsKernel<Math>, dim3(static_cast<unsigned>(tokens)), dim3(kThreads), 0, side,
+                 bitsFor(paddedSize(side.size) / 2), from, to);
   return to;
 }
 
@@ -105,12 +103,14 @@ template <class Math>
 typename Math::Element* packFactor(Context& context, const Operator& op, bool second, int ps,
                                    int qs, const float* factor, int slot) {
   const int64_t size = second ? op.out.size : op.in.size;
-  const int64_t count = times(op.experts, ceilDiv(op.in.groups, ps) * ps,
-                              ceilDiv(op.out.groups, qs) * qs, paddedSize(size));
-  auto* to = context.scratch<typename Math::Element>(slot, count);
-  context.launch(factorKernel<Math>, blocksFor(count, 4), dim3(kThreads), 0, second, op.experts,
-                 op.in.groups, op.out.groups, size, ps, qs, second ? op.second : op.first, factor,
-                 to);
+  const int64_t blocks = times(op.experts, ceilDiv(op.in.groups, ps), ceilDiv(op.out.groups, qs));
+  const int block = ps * qs * paddedSize(size);
+  auto* to = context.scratch<typename Math::Element>(slot, times(blocks, block));
+  context.launch(
+      factorKernel<Math>,
+      dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(ceilDiv(block, 4 * kThreads))),
+      dim3(kThreads), 0, second, op.in.groups, op.out.groups, size, ps, qs,
+      second ? op.second : op.first, factor, to);
   return to;
 }
 

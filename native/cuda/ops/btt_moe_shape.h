@@ -58,6 +58,21 @@ struct Choices {
   const float* weight;
 };
 
+// Calls body(row, part) for every part of every row, from all threads of a block, 1 << bits
+// neighbours a row.
+template <class Body>
+__device__ __forceinline__ void forParts(int rows, int parts, int bits, const Body& body) {
+  for (int row = threadIdx.x >> bits; row < rows; row += blockDim.x >> bits)
+    for (int part = threadIdx.x & ((1 << bits) - 1); part < parts; part += 1 << bits)
+      body(row, part);
+}
+// The least bits that give each part a thread, a warp's at most.
+inline int bitsFor(int parts) {
+  int bits = 0;
+  while (bits < 5 && 1 << bits < parts) ++bits;
+  return bits;
+}
+
 }  // namespace btt
 }  // namespace cuda
 }  // namespace einlinear

@@ -15,9 +15,8 @@ namespace cuda {
 namespace btt {
 
 constexpr int kRowTiles = 2, kUnits = 4;
-constexpr int kMaxPerGroup = 16;  // p or q of a block: columns of one product
-constexpr int kPair = 2;          // p whose z a lane stores together
-constexpr int kGroupPadding = 16;
+constexpr int kColumns = 16;  // of one product, so the most p or q of a block
+constexpr int kPair = 2;      // p whose z a lane stores together
 
 // Warps of the largest block; exact products hold their operands in more registers than tensor
 // cores do.
@@ -36,12 +35,14 @@ inline int rowOf(int elements, int elementBytes) { return elements + 16 / elemen
 
 // A block of the forward pass: `tokens` tokens, qs of the q, all p in chunks of ps.
 struct ForwardTile {
-  int warps, rowGroups, tokens;  // a warp's rows are those of one of rowGroups
+  int warps, rowGroups;  // a warp's rows are those of one of rowGroups
+  int tokens, tileBits;  // 16 << tileBits
   int p, ps, chunks, q, qs, qGroups;
   int size, outSize, outTiles;  // padded; outTiles = outSize / 16
   int experts, k;
-  int rowX, rowF, rowS, rowZ;                             // elements
-  int fAt, sAt, zAt, gatesAt, usesAt, choicesAt, shared;  // bytes; x is at 0
+  int rowX, rowF, rowS, rowZ;                    // elements
+  int xBits, fBits;                              // lanes that copy a row
+  int fAt, sAt, zAt, usesAt, choicesAt, shared;  // bytes; x is at 0
 };
 
 // A block of a factor gradient: one expert's share of tokens, ps of the p and qs of the q.
@@ -49,8 +50,10 @@ struct GradientTile {
   int warps;
   int p, ps, pGroups, q, qs, qGroups;
   int inSize, outSize;         // padded
+  int strideX, strideY;        // from a token's row to the next, elements
   int rowX, rowY, rowA, rowB;  // elements
   int rowZ, rowD;
+  int xBits, yBits, aBits, bBits;                 // lanes that copy a row
   int yAt, aAt, bAt, zAt, dAt, tokensAt, shared;  // bytes; x is at 0
 };
 
@@ -72,89 +75,112 @@ inline bool tileable(const Operator& op, int64_t k) {
          within(op.out.groups, 1 << 20) && within(op.in.size, 1024) && within(op.out.size, 1024);
 }
 
-// Two blocks on a multiprocessor hide what one alone waits for.
-inline double lonely(int warps, int shared, int limit) {
-  return warps <= 8 && shared > limit / 2 - 1024 ? 1.5 : 1.0;
+// Clocks of a multiprocessor, roughly: none of this was measured, and only ratios matter.
+constexpr double kBytesPerClock = 40, kMacsPerClock = 400;
+
+// What `blocks` blocks take that each move `bytes` from L2 and multiply `macs` times. Two blocks of
+// eight warps hide what one alone waits for.
+inline double estimate(double blocks, double bytes, double macs, int warps, int shared, int limit,
+                       int multiprocessors) {
+  const bool two = warps <= 8 && shared + 1024 <= limit / 2;
+  const double clocks = bytes / kBytesPerClock + macs / kMacsPerClock;
+  const int64_t rounds = ceilDiv(static_cast<int64_t>(blocks), multiprocessors * (two ? 2 : 1));
+  return static_cast<double>(rounds) * clocks * (two ? 2.0 : warps <= 8 ? 1.5 : 1.0);
 }
 
-// The forward tile that moves the fewest bytes a token from L2; false if none fits.
+// The best forward tile for a number of tokens; false if none fits.
 template <class Math>
-bool planForward(const Operator& op, int64_t k, int limit, ForwardTile* best) {
-  constexpr int elementBytes = sizeof(typename Math::Element);
-  double least = 0;
+bool planForward(const Operator& op, int64_t tokens, int64_t k, int limit, int multiprocessors,
+                 ForwardTile* best) {
+  constexpr int kBytes = sizeof(typename Math::Element);
   if (!tileable(op, k)) return false;
-  for (int warps = 8; warps <= kMostWarps<Math>; warps *= 2) {
-    for (int tokens = 16; tokens <= 64; tokens *= 2) {
-      ForwardTile t = {};
-      t.warps = warps, t.tokens = tokens;
-      t.rowGroups = tokens <= 16 * kRowTiles ? 1 : tokens / (16 * kRowTiles);
-      t.size = paddedSize(op.in.size), t.outSize = paddedSize(op.out.size);
-      t.outTiles = t.outSize / 16;
-      t.experts = static_cast<int>(op.experts), t.k = static_cast<int>(k);
-      t.p = static_cast<int>(op.in.groups), t.q = static_cast<int>(op.out.groups);
-      t.ps = 32 / elementBytes;
-      t.chunks = static_cast<int>(ceilDiv(t.p, t.ps));
-      t.qs = warps / t.rowGroups * kUnits / t.outTiles;
-      if (t.qs == 0) continue;
-      if (t.qs > kMaxPerGroup) t.qs = kMaxPerGroup;
-      t.qGroups = static_cast<int>(ceilDiv(t.q, t.qs));
-      t.qs = static_cast<int>(ceilDiv(t.q, t.qGroups));
-      t.rowX = rowOf(t.ps * t.size, elementBytes), t.rowF = rowOf(t.size, elementBytes);
-      t.rowS = t.rowZ = rowOf(t.ps, elementBytes);
-      t.fAt = tokens * t.rowX * elementBytes;
-      // Sixteen columns are read of the last p as of any other.
-      t.sAt = t.fAt + ((t.ps - 1) * t.qs + kMaxPerGroup) * t.rowF * elementBytes;
-      t.zAt = t.sAt + t.qs * t.outSize * t.rowS * elementBytes;
-      t.gatesAt = t.zAt + t.qs * tokens * t.rowZ * elementBytes;
-      t.usesAt = t.gatesAt + tokens * 4;
-      t.choicesAt = t.usesAt + t.experts * 4;
-      t.shared = t.choicesAt + tokens * (1 + 2 * t.k) * 4;
-      if (t.shared > limit) continue;
-      const double factors = static_cast<double>(t.k) * t.p * t.q * (t.size + t.outSize);
-      const double cost = (static_cast<double>(t.qGroups) * t.p * t.size + factors / tokens) *
-                          lonely(warps, t.shared, limit);
-      if (least != 0 && cost >= least) continue;
-      least = cost, *best = t;
-    }
-  }
-  return least != 0;
-}
-
-// The gradient tile that moves the fewest bytes a token from L2; false if none fits.
-template <class Math>
-bool planGradient(const Operator& op, int64_t k, int limit, GradientTile* best) {
-  constexpr int elementBytes = sizeof(typename Math::Element);
-  double least = 0;
-  if (!tileable(op, k)) return false;
-  for (int choice = 0; choice < kMostWarps<Math> / 2; ++choice) {
-    GradientTile t = {};
-    t.warps = choice / 4 == 0 ? 8 : 16;
+  double least = -1;
+  for (int choice = 0; choice < 3 * 3 * (kMostWarps<Math> / 8); ++choice) {
+    ForwardTile t = {};
+    t.warps = 8 << choice / 9;
+    t.tileBits = choice % 3;
+    t.tokens = 16 << t.tileBits;
+    t.rowGroups = t.tokens <= 16 * kRowTiles ? 1 : t.tokens / (16 * kRowTiles);
+    t.size = paddedSize(op.in.size), t.outSize = paddedSize(op.out.size);
+    t.outTiles = t.outSize / 16;
+    t.experts = static_cast<int>(op.experts), t.k = static_cast<int>(k);
     t.p = static_cast<int>(op.in.groups), t.q = static_cast<int>(op.out.groups);
-    t.ps = choice % 2 == 0 ? 16 : 8, t.qs = choice / 2 % 2 == 0 ? 16 : 8;
-    t.pGroups = static_cast<int>(ceilDiv(t.p, t.ps));
-    t.qGroups = static_cast<int>(ceilDiv(t.q, t.qs));
+    t.ps = 32 / kBytes;
+    t.chunks = static_cast<int>(ceilDiv(t.p, t.ps));
+    const int held = t.warps / t.rowGroups * kUnits / t.outTiles, most = 16 >> choice / 3 % 3;
+    if (held == 0) continue;
+    t.qGroups = static_cast<int>(ceilDiv(t.q, held < most ? held : most));
+    t.qs = static_cast<int>(ceilDiv(t.q, t.qGroups));
+    t.rowX = rowOf(t.ps * t.size, kBytes), t.rowF = rowOf(t.size, kBytes);
+    t.rowS = t.rowZ = rowOf(t.ps, kBytes);
+    t.xBits = bitsFor(t.ps * t.size * kBytes / 16), t.fBits = bitsFor(t.size * kBytes / 16);
+    t.fAt = t.tokens * t.rowX * kBytes;
+    // Sixteen columns are read of the last p as of any other.
+    t.sAt = t.fAt + ((t.ps - 1) * t.qs + kColumns) * t.rowF * kBytes;
+    t.zAt = t.sAt + t.qs * t.outSize * t.rowS * kBytes;
+    t.usesAt = t.zAt + t.qs * t.tokens * t.rowZ * kBytes;
+    t.choicesAt = t.usesAt + (2 * t.experts + 1) * 4;
+    t.shared = t.choicesAt + t.tokens * (2 + 2 * t.k) * 4;
+    if (t.shared > limit) continue;
+    const double factors = static_cast<double>(t.k) * t.chunks * t.ps * t.qs * (t.size + t.outSize);
+    const double rows = static_cast<double>(t.tokens) * t.chunks * t.ps * t.size;
+    const double clocks = estimate(static_cast<double>(ceilDiv(tokens, t.tokens)) * t.qGroups,
+                                   (rows + factors) * kBytes, factors * t.tokens, t.warps, t.shared,
+                                   limit, multiprocessors);
+    if (least >= 0 && clocks >= least) continue;
+    least = clocks, *best = t;
+  }
+  return least >= 0;
+}
+
+// The best gradient tile for a number of pairs; false if none fits.
+template <class Math>
+bool planGradient(const Operator& op, int64_t tokens, int64_t k, int limit, GradientTile* best) {
+  constexpr int kBytes = sizeof(typename Math::Element);
+  if (!tileable(op, k)) return false;
+  double least = -1;
+  for (int choice = 0; choice < 3 * 3 * (kMostWarps<Math> / 8); ++choice) {
+    GradientTile t = {};
+    t.warps = 8 << choice / 9;
+    t.p = static_cast<int>(op.in.groups), t.q = static_cast<int>(op.out.groups);
+    t.ps = kColumns >> choice % 3, t.qs = kColumns >> choice / 3 % 3;
     t.inSize = paddedSize(op.in.size), t.outSize = paddedSize(op.out.size);
+    t.strideX = paddedSize(op.in.groups) * t.inSize;
+    t.strideY = paddedSize(op.out.groups) * t.outSize;
+    // Rows of z are a multiple of 16 bytes, and a warp holds kUnits units of either gradient.
+    if (t.ps * kBytes < 16 || t.qs * kBytes < 16) continue;
     if (t.ps * t.inSize > 16 * kUnits * t.warps || t.qs * t.outSize > 16 * kUnits * t.warps)
       continue;
-    const auto bytes = [&](int rows, int row) { return rows * row * elementBytes; };
-    t.rowX = rowOf(t.ps * t.inSize, elementBytes), t.rowY = rowOf(t.qs * t.outSize, elementBytes);
-    t.rowA = rowOf(t.inSize, elementBytes), t.rowB = rowOf(t.outSize, elementBytes);
-    t.rowZ = rowOf(t.ps, elementBytes), t.rowD = rowOf(t.qs, elementBytes);
+    t.pGroups = static_cast<int>(ceilDiv(t.p, t.ps));
+    t.qGroups = static_cast<int>(ceilDiv(t.q, t.qs));
+    const auto bytes = [](int rows, int row) { return rows * row * kBytes; };
+    t.rowX = rowOf(t.ps * t.inSize, kBytes), t.rowY = rowOf(t.qs * t.outSize, kBytes);
+    t.rowA = rowOf(t.inSize, kBytes), t.rowB = rowOf(t.outSize, kBytes);
+    t.rowZ = rowOf(t.ps, kBytes), t.rowD = rowOf(t.qs, kBytes);
+    t.xBits = bitsFor(t.ps * t.inSize * kBytes / 16);
+    t.yBits = bitsFor(t.qs * t.outSize * kBytes / 16);
+    t.aBits = bitsFor(t.inSize * kBytes / 16), t.bBits = bitsFor(t.outSize * kBytes / 16);
     t.yAt = bytes(kGradientTokens, t.rowX);
     t.aAt = t.yAt + bytes(kGradientTokens, t.rowY);
-    t.bAt = t.aAt + bytes((t.ps - 1) * t.qs + kMaxPerGroup, t.rowA);
-    t.zAt = t.bAt + bytes((t.qs - 1) * t.ps + kMaxPerGroup, t.rowB);
+    // Sixteen columns are read of the last row, or the last p, as of any other.
+    t.bAt = t.aAt + bytes((t.ps - 1) * t.qs + kColumns, t.rowA);
+    t.zAt = t.bAt + bytes((t.qs - 1) * t.ps + kColumns, t.rowB);
     t.dAt = t.zAt + bytes(t.qs * kGradientTokens + 1, t.rowZ);
     t.tokensAt = t.dAt + bytes(t.ps * kGradientTokens + 1, t.rowD);
-    t.shared = t.tokensAt + (2 + t.warps) * kGradientTokens * 4;
+    t.shared = t.tokensAt + (3 + t.warps) * kGradientTokens * 4;
     if (t.shared > limit) continue;
-    const double cost = (static_cast<double>(t.qGroups) * t.p * t.inSize +
-                         static_cast<double>(t.pGroups) * t.q * t.outSize + 1) *
-                        lonely(t.warps, t.shared, limit);
-    if (least != 0 && cost >= least) continue;
-    least = cost, *best = t;
+    // The work of all, as if of one block.
+    const double rows =
+        static_cast<double>(t.ps) * t.inSize + static_cast<double>(t.qs) * t.outSize;
+    const double macs = 2.0 * kColumns * kColumns * (t.inSize + t.outSize);
+    const double all = static_cast<double>(tokens) * static_cast<double>(k) * t.pGroups * t.qGroups;
+    const double clocks =
+        estimate(1, all * rows * kBytes, all * macs, t.warps, t.shared, limit, 1) /
+        (t.warps <= 8 && t.shared + 1024 <= limit / 2 ? 2 : 1);
+    if (least >= 0 && clocks >= least) continue;
+    least = clocks, *best = t;
   }
-  return least != 0;
+  return least >= 0;
 }
 
 }  // namespace btt
