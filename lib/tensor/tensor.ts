@@ -475,6 +475,7 @@ export function record(
     edges,
     saved.filter((storage) => storage !== null),
     rule,
+    outputs[0]?.device.compute,
   );
   outputs.forEach((tensor, output) => tensor.attach({ node, output }));
 }

@@ -27,6 +27,7 @@ int deviceCount() {
   return count;
 }
 
+
 class Memory {
  public:
   void* allocate(size_t bytes) {
@@ -206,8 +207,15 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = emulation::deviceCount();
   return *count > 0 ? cudaSuccess : answer(cudaErrorInsufficientDriver);
 }
+static thread_local int currentDevice = 0;
 cudaError_t cudaSetDevice(int device) {
-  return device < emulation::deviceCount() ? cudaSuccess : answer(cudaErrorInvalidDevice);
+  if (device >= emulation::deviceCount()) return answer(cudaErrorInvalidDevice);
+  currentDevice = device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = currentDevice;
+  return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   switch (attribute) {

@@ -1,0 +1,81 @@
+// bttMoe and bttMoeBackward: the fused einsum over each token's k chosen rank slices (experts).
+//
+// Tokens are ordered by their sets of experts, so that a tile of neighbours shares few; a tile runs
+// the union of its experts, with weight zero for the tokens that did not choose one. FLOPs a token:
+// 2 k p q (size in + size out) forward, the same again for dx and twice that for the factors.
+// Bytes: x and y once, and from L2 x for each group of q and the union's factors for each tile.
+#include "btt_moe_direct.h"
+#include "btt_moe_fused.h"
+#include "ops.h"
+
+namespace einlinear {
+namespace cuda {
+namespace {
+
+using btt::Choices;
+using btt::Operator;
+
+// ---- kernels ------------------------------------------------------------------------------------
+
+// to[i] = i < count ? from[i] : 0, i < size
+__global__ void padKernel(int64_t count, int64_t size, const float* from, float* to) {
+  forEach(size, [&](int64_t i) { to[i] = i < count ? from[i] : 0.0f; });
+}
+
+// ---- launchers ----------------------------------------------------------------------------------
+
+// dbias[features] = sum of dy[tokens, width] over the tokens, cut or padded with zeros.
+void biasGradient(Context& context, int64_t tokens, int64_t width, int64_t features,
+                  const float* dy, float* dbias) {
+  constexpr int kSlot = Context::kSlots - 1;  // one that reduce leaves alone
+  float* sums = width == features ? dbias : context.scratch<float>(kSlot, width);
+  reduce(context, {Reduction::sum, 1, tokens, width, dy, sums});
+  if (sums != dbias)
+    context.launch(padKernel, blocksFor(features), dim3(kThreads), 0,
+                   width < features ? width : features, features, sums, dbias);
+}
+
+}  // namespace
+
+void bttMoe(Context& context, const BttMoeArgs& args) {
+  const Operator op = Operator::of(args.shape);
+  const Choices choices{args.tokens, args.k, args.index, args.weight};
+  bool done = false;
+  switch (context.compute()) {
+    case Compute::float32:
+      done = btt::fusedForward<Float32>(context, op, choices, args);
+      break;
+    case Compute::tf32:
+      done = btt::fusedForward<Tf32>(context, op, choices, args);
+      break;
+    case Compute::bfloat16:
+      done = btt::fusedForward<Bf16>(context, op, choices, args);
+      break;
+  }
+  if (!done) btt::direct::forward(context, op, choices, args.x, args.a, args.b, args.bias, args.y);
+}
+
+void bttMoeBackward(Context& context, const BttMoeBackwardArgs& args) {
+  const Operator op = Operator::of(args.shape);
+  const Choices choices{args.tokens, args.k, args.index, args.weight};
+  if (args.dbias != nullptr)
+    biasGradient(context, args.tokens, args.shape.dOut, args.shape.outer(), args.dy, args.dbias);
+  bool done = false;
+  switch (context.compute()) {
+    case Compute::float32:
+      done = btt::fusedBackward<Float32>(context, op, choices, args);
+      break;
+    case Compute::tf32:
+      done = btt::fusedBackward<Tf32>(context, op, choices, args);
+      break;
+    case Compute::bfloat16:
+      done = btt::fusedBackward<Bf16>(context, op, choices, args);
+      break;
+  }
+  if (!done)
+    btt::direct::backward(context, op, choices, args.x, args.a, args.b, args.dy, args.dx, args.da,
+                          args.db, args.dweight);
+}
+
+}  // namespace cuda
+}  // namespace einlinear

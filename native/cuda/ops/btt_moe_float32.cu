@@ -1,0 +1,14 @@
+// The fused BTT-MoE kernels in exact float32.
+#include "btt_moe_launch.h"
+
+namespace einlinear {
+namespace cuda {
+namespace btt {
+
+template bool fusedForward<Float32>(Context&, const Operator&, const Choices&, const BttMoeArgs&);
+template bool fusedBackward<Float32>(Context&, const Operator&, const Choices&,
+                                     const BttMoeBackwardArgs&);
+
+}  // namespace btt
+}  // namespace cuda
+}  // namespace einlinear
