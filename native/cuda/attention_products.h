@@ -20,8 +20,7 @@ namespace cuda {
 
 __device__ inline int lane() { return static_cast<int>(threadIdx.x) % 32; }
 
-// ---- float32: 4 x 8 lanes, each with every fourth row and every eighth column
-// --------------------
+// ---- float32: 4 x 8 lanes, with every fourth row and every eighth column each ------------------
 
 struct Float32 {
   using Element = float;
@@ -138,8 +137,7 @@ struct Float32 {
   }
 };
 
-// ---- tensor cores: 8 x 4 lanes, the fragments of mma.h
-// --------------------------------------------
+// ---- tensor cores: 8 x 4 lanes, the fragments of mma.h -----------------------------------------
 
 struct TensorCore {
   static constexpr bool kTensorCore = true;

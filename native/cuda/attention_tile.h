@@ -157,11 +157,11 @@ struct Operands {
 template <class T>
 using IncomingColumns = Incoming<T, T::kColumns>;
 
-// The tile of rows, a part after the other.
-template <class T>
+// The tile of rows, kAtOnce column tiles' worth at a time (registers bound it).
+template <int kAtOnce, class T>
 __device__ inline void loadRows(const Place<T>& place, int first, int chunk,
                                 const Operands<T>& operands) {
-  constexpr int kPart = T::kColumns;
+  constexpr int kPart = (kAtOnce * T::kColumns < T::kRows) ? kAtOnce * T::kColumns : T::kRows;
 #pragma unroll 1
   for (int row = 0; row < T::kRows; row += kPart) {
     Incoming<T, kPart> part;
@@ -182,7 +182,7 @@ __device__ inline void multiplyHeads(const Place<T>& place, int first, int colum
   for (int i = 0; i < place.shape.chunks; ++i) {
     if (i > 0) __syncthreads();  // the tiles of the chunk before are done with
     incoming.put(operands.columnFactor, operands.columnTile);
-    if (place.shape.chunks > 1) loadRows(place, first, place.chunkAt(i), operands);
+    if (place.shape.chunks > 1) loadRows<1>(place, first, place.chunkAt(i), operands);
     __syncthreads();
     const bool last = i + 1 == place.shape.chunks;
     const float* tensor = last ? next : operands.columns;
@@ -214,7 +214,7 @@ struct View {
     if (column >= shape.time) return false;
     return !shape.causal || (kOfKeys ? row <= column : column <= row);
   }
-  // Whether any, and whether every row of the warp sees any, and every column of a tile.
+  // Whether some row of the warp sees some column of a tile, and whether all see all.
   __device__ bool any(int column) const {
     const int last = (kOfKeys ? column + T::kColumns : warpFirst + T::kWarpRows) - 1;
     return warpFirst < shape.time && (!shape.causal || (kOfKeys ? warpFirst : column) <= last);

@@ -13,8 +13,8 @@ namespace {
 // As many rows a warp as registers and shared memory hold: each fragment of the columns that is
 // read serves all of them.
 template <class Math, int kDim>
-using ForwardTiling = Tiling < Math,
-      kDim, kDim<128 || sizeof(typename Math::Element) == 2 ? 2 : 1, 1>;
+using ForwardTiling =
+    Tiling<Math, kDim, (kDim < 128 || sizeof(typename Math::Element) == 2) ? 2 : 1, 1>;
 
 // ---- kernels ------------------------------------------------------------------------------------
 
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2)
 
   IncomingColumns<T> incoming;
   incoming.fetch(place.rows(k, 0, place.chunkAt(0)), shape.vectors);
-  if (shape.chunks == 1) loadRows(place, first, 0, operands);
+  if (shape.chunks == 1) loadRows<4>(place, first, 0, operands);
   for (int key = 0; key < view.end; key += T::kColumns) {
     const bool active = view.any(key);
     float scores[T::kRowTiles][T::kScores][4];

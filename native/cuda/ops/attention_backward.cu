@@ -11,8 +11,7 @@ namespace cuda {
 namespace {
 
 template <class Math, int kDim, bool kOfKeys>
-using BackwardTiling = Tiling < Math,
-      kDim, Math::kTensorCore&& kDim<128 && !kOfKeys ? 2 : 1, 2>;
+using BackwardTiling = Tiling<Math, kDim, (Math::kTensorCore && kDim < 128 && !kOfKeys) ? 2 : 1, 2>;
 
 // ---- kernels ------------------------------------------------------------------------------------
 
@@ -88,8 +87,8 @@ __global__ void __launch_bounds__(kAttentionThreads, 2)
   incoming.fetch(place.rows(forScores.columns, view.begin, place.chunkAt(0)), shape.vectors);
   float next = statistic(view.begin);
   if (shape.chunks == 1) {
-    loadRows(place, first, 0, forScores);
-    loadRows(place, first, 0, forGradients);
+    loadRows<2>(place, first, 0, forScores);
+    loadRows<2>(place, first, 0, forGradients);
   }
   for (int column = view.begin; column < view.end; column += T::kColumns) {
     const bool active = view.any(column);
