@@ -51,12 +51,14 @@ export class FeedForward extends UnaryModule {
 
   /** @param x [..., dModel] @returns [..., dModel] */
   forward(x: Tensor): Tensor {
-    const hidden = gelu(this.up.forward(x), { approximate: this.#options.gelu });
-    const y = this.down.forward(hidden);
-    if (!this.training || this.#options.dropout === 0) return y;
-    return dropout(y, this.#options.dropout, {
-      training: true,
-      generator: this.#options.dropoutGenerator,
+    return this.tidied(() => {
+      const hidden = gelu(this.up.forward(x), { approximate: this.#options.gelu });
+      const y = this.down.forward(hidden);
+      if (!this.training || this.#options.dropout === 0) return y;
+      return dropout(y, this.#options.dropout, {
+        training: true,
+        generator: this.#options.dropoutGenerator,
+      });
     });
   }
 }

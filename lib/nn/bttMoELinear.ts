@@ -83,10 +83,12 @@ export class BTTMoELinear extends LinearLayer {
 
   /** @param x [..., dIn] @returns [..., dOut] */
   forward(x: Tensor): Tensor {
-    const route = this.gate.forward(x);
-    const [a, b] = this.normalize
-      ? normalizeFactors(this.plan, this.a, this.gainA, this.b, this.gainB)
-      : [this.a, this.b];
-    return bttMoe(x, a, b, route, this.bias, this.plan.sizes);
+    return this.tidied(() => {
+      const route = this.gate.forward(x);
+      const [a, b] = this.normalize
+        ? normalizeFactors(this.plan, this.a, this.gainA, this.b, this.gainB)
+        : [this.a, this.b];
+      return bttMoe(x, a, b, route, this.bias, this.plan.sizes);
+    });
   }
 }

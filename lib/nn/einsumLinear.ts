@@ -97,10 +97,12 @@ export class EinsumLinear extends LinearLayer {
 
   /** @param x [..., dIn] @returns [..., dOut] */
   forward(x: Tensor): Tensor {
-    const [a, b] = this.normalize
-      ? normalizeFactors(this.plan, this.a, this.gainA, this.b, this.gainB)
-      : [this.a, this.b];
-    return einsum2(x, a, b, this.bias, this.plan.sizes);
+    return this.tidied(() => {
+      const [a, b] = this.normalize
+        ? normalizeFactors(this.plan, this.a, this.gainA, this.b, this.gainB)
+        : [this.a, this.b];
+      return einsum2(x, a, b, this.bias, this.plan.sizes);
+    });
   }
 }
 

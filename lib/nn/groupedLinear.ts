@@ -53,7 +53,7 @@ export class GroupedLinear extends Module {
    * @returns [rows, dOut]
    */
   forward(rows: Tensor, offsets: Tensor): Tensor {
-    return groupedLinear(rows, this.#weights(), this.bias, offsets);
+    return this.tidied(() => groupedLinear(rows, this.#weights(), this.bias, offsets));
   }
 
   // The op that normalises takes one matrix; here each expert has its own root mean square.

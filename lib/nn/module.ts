@@ -1,5 +1,5 @@
 import { EinlinearError } from '../errors';
-import { Tensor } from '../tensor';
+import { tidy, Tensor } from '../tensor';
 import { Parameter } from './parameter';
 
 /** Values of one tensor outside any device, as a checkpoint file holds them. */
@@ -128,6 +128,22 @@ export abstract class Module {
       if (value !== undefined) parameter.copyFrom(value instanceof Tensor ? value : value.data);
     }
     return { missing, unexpected };
+  }
+
+  /**
+   * Runs what a forward or a loss does in a `tidy`, so that nothing but its result stays, and nothing at all when it
+   * throws. What modules remember of it (the auxiliary losses of gates) goes to the caller beside the result.
+   */
+  protected tidied<T>(body: () => T): T {
+    return tidy(() => ({
+      result: body(),
+      remembered: this.modules().map((module) => module.remembered),
+    })).result;
+  }
+
+  /** The tensor of the last forward that is read after it; null for modules that remember none. */
+  protected get remembered(): Tensor | null {
+    return null;
   }
 
   /** Switches dropout on (or off) here and in every submodule. */

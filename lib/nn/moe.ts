@@ -88,13 +88,15 @@ export class MoE extends UnaryModule {
 
   /** @param x [..., dModel] @returns [..., dModel] */
   forward(x: Tensor): Tensor {
-    const { index, weight } = this.gate.forward(x);
-    const { rows, position, offsets } = moeDispatch(x, index, this.gate.experts);
-    const hidden = gelu(this.up.forward(rows, offsets), { approximate: this.#gelu });
-    const out = dropout(this.down.forward(hidden, offsets), this.#dropout, {
-      training: this.training,
-      generator: this.#dropoutGenerator,
+    return this.tidied(() => {
+      const { index, weight } = this.gate.forward(x);
+      const { rows, position, offsets } = moeDispatch(x, index, this.gate.experts);
+      const hidden = gelu(this.up.forward(rows, offsets), { approximate: this.#gelu });
+      const out = dropout(this.down.forward(hidden, offsets), this.#dropout, {
+        training: this.training,
+        generator: this.#dropoutGenerator,
+      });
+      return moeCombine(out, weight, position, weight.size / this.gate.k).reshape(x.shape);
     });
-    return moeCombine(out, weight, position, weight.size / this.gate.k).reshape(x.shape);
   }
 }

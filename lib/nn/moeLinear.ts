@@ -97,12 +97,14 @@ export class MoELinear extends LinearLayer {
 
   /** @param x [..., dIn] @returns [..., dOut] */
   forward(x: Tensor): Tensor {
-    const { index, weight } = this.gate.forward(x);
-    const { rows, position, offsets } = moeDispatch(x, index, this.gate.experts);
-    const hidden = this.first === null ? rows : this.first.forward(rows, offsets);
-    const out = this.last.forward(hidden, offsets);
-    const y = moeCombine(out, weight, position, weight.size / this.gate.k);
-    return y.reshape([...x.shape.slice(0, -1), this.dOut]);
+    return this.tidied(() => {
+      const { index, weight } = this.gate.forward(x);
+      const { rows, position, offsets } = moeDispatch(x, index, this.gate.experts);
+      const hidden = this.first === null ? rows : this.first.forward(rows, offsets);
+      const out = this.last.forward(hidden, offsets);
+      const y = moeCombine(out, weight, position, weight.size / this.gate.k);
+      return y.reshape([...x.shape.slice(0, -1), this.dOut]);
+    });
   }
 }
 
