@@ -1,3 +1,4 @@
+import { requireBooleans } from '../checks';
 import { EinlinearError } from '../errors';
 import {
   crossEntropy,
@@ -163,10 +164,10 @@ const LAYER_NAMES: readonly GPTLayerName[] = [
  * Fills in the defaults of a configuration.
  *
  * @throws EinlinearError INVALID_ARGUMENT naming the setting that is missing, unknown, out of range or
- *   contradicts another
+ *   contradicts another; OUT_OF_RANGE for a k beyond the experts
  */
 export function resolveGPTConfig(config: GPTConfig): ResolvedGPTConfig {
-  rejectUnknownKeys(config, KEYS);
+  rejectUnknownKeys('config', config, KEYS);
   const { vocabSize, contextLength, layers, dModel, feedForwardExpansion = 4 } = config;
   requirePositiveIntegers({ vocabSize, contextLength, layers, dModel });
   requireNonNegative({ feedForwardExpansion });
@@ -195,8 +196,10 @@ export function resolveGPTConfig(config: GPTConfig): ResolvedGPTConfig {
   requirePositiveIntegers({
     'base.dModel · base.feedForwardExpansion': base.dModel * base.feedForwardExpansion,
   });
-  const { structure = 'dense', structures = {}, tiedHead = false } = config;
-  rejectUnknownKeys(structures, LAYER_NAMES);
+  const { structure = 'dense', structures = {} } = config;
+  const { bias = false, qkNorm = true, tiedHead = false } = config;
+  requireBooleans({ bias, qkNorm, tiedHead });
+  rejectUnknownKeys('structures', structures, LAYER_NAMES);
   for (const [name, text] of Object.entries(structures)) {
     if (parseStructure(text).kind === 'moe') {
       throw configError(`structures.${name}`, `a structure of one linear layer`, text);
@@ -225,8 +228,8 @@ export function resolveGPTConfig(config: GPTConfig): ResolvedGPTConfig {
     feedForwardExpansion,
     structure,
     structures,
-    bias: config.bias ?? false,
-    qkNorm: config.qkNorm ?? true,
+    bias,
+    qkNorm,
     attentionScale,
     gelu,
     tiedHead,

@@ -1,3 +1,4 @@
+import { requireArray, requireBooleans } from '../checks';
 import { embedding, gelu, mseLoss, tensor, type Tensor } from '../tensor';
 import {
   allOrNothing,
@@ -71,15 +72,17 @@ const KEYS: readonly (keyof MLPConfig)[] = [
 
 /** @throws EinlinearError INVALID_ARGUMENT naming the setting that is missing, unknown or out of range */
 export function resolveMLPConfig(config: MLPConfig): ResolvedMLPConfig {
-  rejectUnknownKeys(config, KEYS);
+  rejectUnknownKeys('config', config, KEYS);
   const { dIn, dOut, depth, width, expansion = 4, auxLossWeight = 0.01 } = config;
   const { structure = 'dense', bias = true, permutation = null, base = { width: 64 } } = config;
   requirePositiveIntegers({ dIn, dOut, depth, width, 'expansion · width': expansion * width });
   requirePositiveIntegers({ 'base.width': base.width });
   requireNonNegative({ auxLossWeight });
+  requireBooleans({ bias });
   if (parseStructure(structure).kind === 'moe') {
     throw configError('structure', 'a structure of one linear layer', structure);
   }
+  if (permutation !== null) requireArray('permutation', permutation);
   const sorted = permutation === null ? null : [...permutation].sort((a, b) => a - b);
   if (sorted !== null && (sorted.length !== dIn || sorted.some((value, i) => value !== i))) {
     throw configError('permutation', `an order of the numbers 0 to ${dIn - 1}`, permutation);
@@ -143,7 +146,7 @@ export class MLP extends UnaryModule {
   readonly blocks: readonly MLPBlock[];
   readonly head: Linear;
 
-  /** @throws EinlinearError INVALID_ARGUMENT, NOT_FACTORABLE */
+  /** @throws EinlinearError INVALID_ARGUMENT, NOT_FACTORABLE, OUT_OF_RANGE (k beyond the experts) */
   constructor(config: MLPConfig, options: ModelOptions = {}) {
     super();
     this.config = resolveMLPConfig(config);

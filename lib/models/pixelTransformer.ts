@@ -71,7 +71,7 @@ const EMBEDDING_STD = 0.02;
 export function resolvePixelTransformerConfig(
   config: PixelTransformerConfig,
 ): ResolvedPixelTransformerConfig {
-  rejectUnknownKeys(config, KEYS);
+  rejectUnknownKeys('config', config, KEYS);
   const { imageSize, channels = 3, vocabSize = 256, depth, width, heads } = config;
   const { feedForwardExpansion = 4, structure = 'dense', auxLossWeight = 0.01 } = config;
   const { base = { width: 64 } } = config;
@@ -162,7 +162,7 @@ export class PixelTransformer extends Module {
   readonly finalNorm: LayerNorm;
   readonly head: Linear;
 
-  /** @throws EinlinearError INVALID_ARGUMENT, NOT_FACTORABLE */
+  /** @throws EinlinearError INVALID_ARGUMENT, NOT_FACTORABLE, OUT_OF_RANGE (k beyond the experts) */
   constructor(config: PixelTransformerConfig, options: ModelOptions = {}) {
     super();
     this.config = resolvePixelTransformerConfig(config);

@@ -10,6 +10,7 @@ import {
 import { requireAxes, requireFloat, requireLastAxis } from '../tensor/checks';
 import { EinlinearError } from '../errors';
 import type { Structure } from '../structure';
+import { requireObject } from '../checks';
 import { requireInRange, requirePositiveInteger } from './check';
 import { createLinear } from './createLinear';
 import { LayerNorm } from './layerNorm';
@@ -76,6 +77,7 @@ export class CausalSelfAttention extends Module {
   /** @throws EinlinearError INVALID_ARGUMENT if dModel is no multiple of the heads and no headDim is given */
   constructor(dModel: number, options: CausalSelfAttentionOptions) {
     super();
+    requireObject('options', options);
     requirePositiveInteger('dModel', dModel);
     requirePositiveInteger('heads', options.heads);
     if (options.headDim === undefined && dModel % options.heads !== 0) {

@@ -1,5 +1,6 @@
 import { bttMoe, type Tensor } from '../tensor';
 import { planBTT, type EinsumPlan, type Rounding } from '../structure';
+import { requireObject } from '../checks';
 import { requireAtMost, requirePositiveInteger } from './check';
 import { factors, normalizeFactors } from './einsumLinear';
 import { Gate } from './gate';
@@ -46,6 +47,7 @@ export class BTTMoELinear extends LinearLayer {
   /** @throws EinlinearError OUT_OF_RANGE if k exceeds the number of experts */
   constructor(dIn: number, dOut: number, options: BTTMoELinearOptions) {
     super();
+    requireObject('options', options);
     const { experts, k = 2, normalize = true, rounding } = options;
     const { bias = true, baseFans, device } = options;
     requirePositiveInteger('experts', experts);

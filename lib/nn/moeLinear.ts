@@ -7,6 +7,7 @@ import {
   type MatrixMoEPlan,
   type Structure,
 } from '../structure';
+import { requireObject, requireOneOf } from '../checks';
 import { requirePositiveInteger } from './check';
 import { Gate } from './gate';
 import { GroupedLinear, type GroupedLinearOptions } from './groupedLinear';
@@ -47,9 +48,11 @@ export class MoELinear extends LinearLayer {
   /** @throws EinlinearError OUT_OF_RANGE if k exceeds the number of experts */
   constructor(dIn: number, dOut: number, options: MoELinearOptions) {
     super();
+    requireObject('options', options);
     requirePositiveInteger('dIn', dIn);
     requirePositiveInteger('dOut', dOut);
     const { experts, k = 2, expert = 'dense', zeroInit = false, bias = true } = options;
+    requireOneOf('expert', expert, ['dense', 'low-rank']);
     const { baseFans, generator, device } = options;
     const { normalize = true, rank } = options;
     const ranked = rank === undefined ? {} : { rank };
