@@ -59,10 +59,11 @@ export class BTTMoELinear extends LinearLayer {
     this.normalize = normalize;
     const gain = (): Parameter | null => (normalize ? Parameter.ones([], VECTOR, device) : null);
     const { phi, epsilon } = this.plan.sizes;
+    const fans = { fanIn: dIn, fanOut: dOut };
     const parts = allOrNothing(() => ({
       factors: factors(this.plan, options),
       gains: [gain(), gain()] as const,
-      gate: new Gate(dIn, experts, k, { weightEpsilon: WEIGHT_EPSILON, baseFans, device }),
+      gate: new Gate(dIn, experts, k, { weightEpsilon: WEIGHT_EPSILON, fans, baseFans, device }),
       bias: bias ? Parameter.zeros([phi * epsilon], VECTOR, device) : null,
     }));
     [this.a, this.b] = parts.factors;

@@ -29,7 +29,9 @@ export interface GateStatistics {
 export interface GateOptions {
   /** Added to each weight of a chosen expert (1e-6 in BTT-MoE, else 0). */
   weightEpsilon?: number;
-  /** Fans in the base model of the dense layer that the gate belongs to (μP). */
+  /** Fans of the dense layer that the gate routes for, whose learning rate it has (μP; default: the gate's own). */
+  fans?: Fans;
+  /** The same in the base model (default: no change of width). */
   baseFans?: Fans;
   device?: Device;
 }
@@ -61,12 +63,8 @@ export class Gate extends Module {
     this.experts = experts;
     this.k = k;
     this.weightEpsilon = options.weightEpsilon ?? 0;
-    const base = options.baseFans;
-    this.weight = Parameter.zeros(
-      [experts, dIn],
-      matrix({ fanIn: dIn, fanOut: experts }, base && { fanIn: base.fanIn, fanOut: experts }),
-      options.device,
-    );
+    const { fans = { fanIn: dIn, fanOut: experts }, baseFans, device } = options;
+    this.weight = Parameter.zeros([experts, dIn], matrix(fans, baseFans), device);
   }
 
   /** @param x [..., dIn] */

@@ -59,7 +59,10 @@ export class MoE extends UnaryModule {
     this.#dropout = options.dropout ?? 0;
     this.#dropoutGenerator = options.dropoutGenerator;
     const parts = allOrNothing(() => ({
-      gate: new Gate(dModel, experts, k, { baseFans, device }),
+      gate: new Gate(dModel, experts, k, {
+        baseFans: baseFans && { fanIn: baseFans.fanIn, fanOut: experts },
+        device,
+      }),
       up: new GroupedLinear(
         experts,
         dModel,

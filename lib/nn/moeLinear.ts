@@ -85,7 +85,7 @@ export class MoELinear extends LinearLayer {
       };
     };
     const parts = allOrNothing(() => ({
-      gate: new Gate(dIn, experts, k, { baseFans, device }),
+      gate: new Gate(dIn, experts, k, { fans, baseFans, device }),
       ...matrices(),
     }));
     this.gate = parts.gate;
