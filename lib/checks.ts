@@ -41,9 +41,10 @@ export function requireOneOf<T extends string>(
 }
 
 function invalid(name: string, expected: string, value: unknown): EinlinearError {
-  return new EinlinearError(
-    'INVALID_ARGUMENT',
-    `Expected ${name} to be ${expected}, got ${describe(value)}`,
-    { [name]: value },
-  );
+  const got = describe(value);
+  // Details can be logged as JSON; a module or tensor cannot.
+  const detail = typeof value === 'object' || typeof value === 'function' ? got : value;
+  return new EinlinearError('INVALID_ARGUMENT', `Expected ${name} to be ${expected}, got ${got}`, {
+    [name]: detail,
+  });
 }

@@ -322,6 +322,9 @@ describe('clipGradNorm', () => {
     for (const parameters of [undefined, model, [null]]) {
       expect(() => clipGradNorm(wrong(parameters), 1)).toThrow(error);
     }
+    expect(() => clipGradNorm(wrong(model), 1)).toThrow(
+      expect.objectContaining({ details: { parameters: 'an object' } }),
+    );
   });
 
   test('refuses gradients on two devices, and parameters that were disposed, and leaves nothing', () => {
