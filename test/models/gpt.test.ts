@@ -1,6 +1,7 @@
 import { GPT, GPT2, resolveGPTConfig, type GPTConfig } from '../../lib/models';
 import { AdamW, clipGradNorm } from '../../lib/optim';
 import { Generator, memory, tensor, tidy } from '../../lib/tensor';
+import { codeOf, wrong } from '../support/errors';
 
 const TINY: GPTConfig = { vocabSize: 20, contextLength: 8, layers: 2, dModel: 16, headDim: 8 };
 
@@ -197,6 +198,11 @@ test.each([
   [{ tiedHead: true, structures: { head: 'btt' } }, 'structures.head'],
   [{ base: { dModel: 0, feedForwardExpansion: 1 } }, 'base.dModel'],
   [{ width: 3 }, 'width'],
+  [{ qkNorm: 'no' }, 'qkNorm'],
+  [{ bias: 'false' }, 'bias'],
+  [{ tiedHead: 1 }, 'tiedHead'],
+  [{ structures: null }, 'structures'],
+  [{ structure: null }, 'structure'],
 ])('refuses %j', (change, name) => {
   const before = memory();
   const config = { ...TINY, ...change } as GPTConfig;
@@ -207,6 +213,16 @@ test.each([
     }),
   );
   expect(memory()).toEqual(before);
+});
+
+test('refuses what is no configuration, and k beyond the experts', () => {
+  for (const config of [undefined, null, [], 'tiny']) {
+    expect(codeOf(() => new GPT(wrong(config)))).toBe('INVALID_ARGUMENT');
+  }
+  for (const kind of ['moe', 'btt-moe', 'dense-moe', 'low-rank-moe']) {
+    const structure = `${kind}:experts=2,k=3`;
+    expect(codeOf(() => new GPT({ ...TINY, structure }))).toBe('OUT_OF_RANGE');
+  }
 });
 
 test('a size that cannot be factored leaves nothing allocated', () => {

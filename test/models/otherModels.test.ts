@@ -123,6 +123,8 @@ test.each([
   [{ depth: 0 }, 'depth'],
   [{ permutation: [0, 1, 2] }, 'permutation'],
   [{ permutation: [0, 1, 2, 2] }, 'permutation'],
+  [{ permutation: 4 as never }, 'permutation'],
+  [{ bias: 'false' as never }, 'bias'],
   [{ structure: 'moe' }, 'structure'],
   [{ layers: 3 }, 'layers'],
 ])('the student refuses %j', (change, name) => {

@@ -210,7 +210,8 @@ test.each([
   ['no structure of ours', 'INVALID_ARGUMENT'],
   ['(0.5|0|0.4|0|0.5|0.5|0)', 'INVALID_THETA'],
   ['(0.25|0|0.75|0|0.75|0.25|0):rounding=paper', 'NOT_FACTORABLE'],
-  ['btt-moe:experts=2,k=3', 'INVALID_ARGUMENT'],
+  ['btt-moe:experts=2,k=3', 'OUT_OF_RANGE'],
+  ['low-rank-moe:experts=2,k=3', 'OUT_OF_RANGE'],
 ])('%s is refused and leaves nothing allocated', (text, code) => {
   const before = memory();
   expect(() => createLinear(text, 36, 36)).toThrow(expect.objectContaining({ code }));

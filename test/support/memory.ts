@@ -12,3 +12,13 @@ export function expectMemoryBack(): void {
     expect({ tensors, bytes }).toEqual({ tensors: before.tensors, bytes: before.bytes });
   });
 }
+
+/** How many tensors and bytes `body` leaves allocated. */
+export function leftBy(body: () => void): Pick<MemoryInfo, 'tensors' | 'bytes'> {
+  const before = memory();
+  body();
+  const after = memory();
+  return { tensors: after.tensors - before.tensors, bytes: after.bytes - before.bytes };
+}
+
+export const NOTHING = { tensors: 0, bytes: 0 };

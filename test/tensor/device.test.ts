@@ -11,6 +11,7 @@ import {
   tidy,
 } from '../../lib/tensor';
 import type { DeviceName } from '../../lib/tensor';
+import { watchEventLoop } from '../support/eventLoop';
 import { expectMemoryBack } from '../support/memory';
 
 expectMemoryBack();
@@ -18,15 +19,7 @@ expectMemoryBack();
 test('the event loop stays free while a long op runs', async () => {
   /** Longest pause between two turns of the event loop, in milliseconds, while a read waits. */
   const longestPause = async (): Promise<number> => {
-    let longest = 0;
-    let turns = 0;
-    let last = performance.now();
-    const timer = setInterval(() => {
-      const now = performance.now();
-      longest = Math.max(longest, now - last);
-      last = now;
-      turns += 1;
-    }, 1);
+    const stop = watchEventLoop();
     const x = rand([1024, 1024]);
     const y = tidy(() => {
       let product = x.matmul(x);
@@ -34,7 +27,7 @@ test('the event loop stays free while a long op runs', async () => {
       return product;
     });
     await y.data();
-    clearInterval(timer);
+    const { longest, turns } = stop();
     y.dispose();
     x.dispose();
     expect(turns).toBeGreaterThan(2);
