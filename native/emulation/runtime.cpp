@@ -27,7 +27,6 @@ int deviceCount() {
   return count;
 }
 
-
 class Memory {
  public:
   void* allocate(size_t bytes) {

@@ -13,9 +13,10 @@ import {
   type PaperEntry,
 } from '../../lib/models';
 import { Linear, type Module } from '../../lib/nn';
-import { Generator, memory } from '../../lib/tensor';
+import { Generator } from '../../lib/tensor';
 import { forEachIndex, sizeOf } from '../support/arrays';
 import { codeOf, wrong } from '../support/errors';
+import { live } from '../support/memory';
 
 const gpt = (structure: string, bias: boolean) => (seed: number) =>
   new GPT(
@@ -90,7 +91,7 @@ test('what is missing, unexpected or of another shape is reported and nothing ch
   const model = gpt('btt-moe:experts=3,k=2,rounding=paper', true)(1);
   const state = await exportPaper(model);
   const before = model.parameters().map((p) => Array.from(p.dataSync()));
-  const held = memory();
+  const held = live();
   state.delete('lm_head.weight');
   state.set('transformer.wte.weight', { shape: [1], data: new Float32Array(1) });
   state.set('transformer.nothing', { shape: [1], data: new Float32Array(1) });
@@ -106,7 +107,7 @@ test('what is missing, unexpected or of another shape is reported and nothing ch
     }),
   );
   expect(model.parameters().map((p) => Array.from(p.dataSync()))).toEqual(before);
-  expect(memory()).toEqual(held);
+  expect(live()).toEqual(held);
   model.dispose();
 });
 

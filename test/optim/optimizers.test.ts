@@ -12,7 +12,6 @@ import {
   Tensor,
   device,
   full,
-  memory,
   ones,
   randn,
   tensor,
@@ -20,7 +19,7 @@ import {
   zeros,
 } from '../../lib/tensor';
 import { codeOf, wrong } from '../support/errors';
-import { leftBy, NOTHING } from '../support/memory';
+import { leftBy, NOTHING, live } from '../support/memory';
 
 const SIZE = 33;
 const STEPS = 6;
@@ -359,7 +358,7 @@ test('a module brings its own groups, decaying matrices only', () => {
 test('bad settings are refused and leave nothing allocated', () => {
   const model = new Linear(2, 2);
   const extra = new Parameter(zeros([1]), matrix({ fanIn: 1, fanOut: 1 }));
-  const before = memory();
+  const before = live();
   const error = expect.objectContaining({ code: 'INVALID_ARGUMENT' });
   expect(() => new AdamW(model, { lr: -1 })).toThrow(error);
   expect(() => new AdamW(model, { lr: NaN })).toThrow(error);
@@ -373,13 +372,13 @@ test('bad settings are refused and leave nothing allocated', () => {
   for (const target of [undefined, null, {}, [extra], [{}], [{ parameters: [extra] }]]) {
     expect(() => new AdamW(wrong(target))).toThrow(error);
   }
-  expect(memory()).toEqual(before);
+  expect(live()).toEqual(before);
   model.dispose();
   extra.dispose();
 });
 
 test('moments outlive a tidy and are given back', () => {
-  const before = memory();
+  const before = live();
   const model = new Linear(2, 2);
   const optimizer = tidy(() => new AdamW(model));
   tidy(() => {
@@ -392,6 +391,6 @@ test('moments outlive a tidy and are given back', () => {
   });
   optimizer.dispose();
   model.dispose();
-  const after = memory();
+  const after = live();
   expect([after.tensors, after.bytes]).toEqual([before.tensors, before.bytes]);
 });
