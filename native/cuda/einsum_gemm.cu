@@ -13,7 +13,7 @@ namespace einlinear {
 namespace cuda {
 namespace {
 
-constexpr int64_t kSliceFloats = int64_t{64} << 20;
+constexpr int64_t kSliceFloats = int64_t{64} << 20;  // of scratch memory: 256 MiB
 constexpr int kZ = kGemmScratch + 1, kDz = kGemmScratch + 2;
 constexpr int kPaddedIn = kGemmScratch + 3, kPaddedOut = kGemmScratch + 4;
 constexpr int kPaddedDx = kGemmScratch + 5;
@@ -44,9 +44,7 @@ void zeroBehind(Context& context, int64_t rows, int64_t first, float* to, int64_
                  first, nullptr, 0, to, toWidth);
 }
 
-// The products, in the order of contraction: the first factor F is [p, d, r, g, a], the second S is
-// [p, e, r, g, b]; they are A and B, or B and A where that order is cheaper. z and dz are [p, d, r,
-// g, b, ld], of which the first `tokens` of ld count; x, y and their gradients have a row a token.
+// A row a token.
 struct Rows {
   float* at;
   int64_t stride;
@@ -56,6 +54,9 @@ struct ConstRows {
   int64_t stride;
 };
 
+// The products, in the order of contraction: the first factor F is [p, d, r, g, a], the second S is
+// [p, e, r, g, b]; they are A and B, or B and A where that order is cheaper. z and dz are [p, d, r,
+// g, b, ld], of which the first `tokens` of ld count; x, y and their gradients have a row a token.
 struct Products {
   Context& context;
   int64_t g, b, a, p, d, e, r;

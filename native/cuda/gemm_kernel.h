@@ -91,8 +91,8 @@ struct Loader {
 };
 
 // Math: kThreads, kResident (blocks on a multiprocessor that registers must suffice for), kDepth,
-// Panel<kX, kAlongDepth>, multiply(panelA, panelB) onto its own sums, and
-// forPairs(visit), which calls visit(row, column, sum, sum of the next column) for this thread's.
+// Panel<kX, kAlongDepth>, multiply(panelA, panelB) onto its own sums, and forPairs(visit), which
+// calls visit(row, column, sum, sum of the next column) for this thread's.
 template <class Math, bool kADeep, bool kBDeep>
 __global__ void __launch_bounds__(Math::kThreads, Math::kResident) gemmKernel(GemmPlan plan) {
   constexpr int kM = Math::kM, kN = Math::kN, kDepth = Math::kDepth;

@@ -1,5 +1,5 @@
-// gemm on tensor cores with operands rounded to tf32: 8 bytes of shared memory a multiplication of
-// a fragment; the panels are padded so that no two lanes meet in a bank.
+// gemm on tensor cores with operands rounded to tf32 on the way to shared memory, 4 bytes an
+// element; the panels are padded so that no two lanes meet in a bank.
 #include "gemm_tensor.h"
 
 namespace einlinear {
