@@ -7,7 +7,7 @@ function nativeSources(folder = at('native')) {
   return fs.readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     const name = path.join(folder, entry.name);
     if (entry.isDirectory()) return nativeSources(name);
-    return /\.(h|cpp)$/.test(entry.name) ? [path.relative(root, name)] : [];
+    return /\.(h|cpp|cu)$/.test(entry.name) ? [path.relative(root, name)] : [];
   });
 }
 

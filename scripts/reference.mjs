@@ -32,11 +32,12 @@ function buildRunner() {
 const fromCaller = (arg) =>
   arg.startsWith('-') ? arg : path.resolve(process.env.INIT_CWD ?? process.cwd(), arg);
 
-function startRunner(args, stdout) {
+/** Runs cases, on the device that `env` names; its output is returned with stdout 'pipe'. */
+export function startReference(args, { stdout = 'pipe', env = {} } = {}) {
   buildRunner();
   return spawnSync(process.execPath, [runner, ...args.map(fromCaller)], {
     cwd: root,
-    env: cleanEnvironment(),
+    env: cleanEnvironment(env),
     stdio: ['ignore', stdout, 'inherit'],
     encoding: 'utf8',
     maxBuffer: 64 << 20,
@@ -44,8 +45,8 @@ function startRunner(args, stdout) {
 }
 
 /** Runs our own cases and returns how many passed; throws when one fails. */
-export function runReference() {
-  const { status, stdout } = startRunner([], 'pipe');
+export function runReference({ env = {} } = {}) {
+  const { status, stdout } = startReference([], { env });
   process.stdout.write(stdout);
   const closing = /(\d+) passed, (\d+) failed\s*$/.exec(stdout);
   const counts = { passed: Number(closing?.[1] ?? 0), failed: Number(closing?.[2] ?? 1) };
@@ -57,5 +58,5 @@ export function runReference() {
 
 main(import.meta.url, () => {
   setup();
-  process.exitCode = startRunner(process.argv.slice(2), 'inherit').status ?? 1;
+  process.exitCode = startReference(process.argv.slice(2), { stdout: 'inherit' }).status ?? 1;
 });

@@ -41,6 +41,7 @@ const addonIsCurrent = () =>
     at('native', 'core'),
     at('native', 'cpu'),
     at('native', 'addon'),
+    at('native', 'cuda'),
     at('CMakeLists.txt'),
   );
 

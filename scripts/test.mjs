@@ -2,6 +2,7 @@
 // npm run test:quick: set-up and the fast test suites only.
 // The last line is always `N passed, N failed`, counting tests.
 import { checkRoutes } from './build-routes.mjs';
+import { buildNative, emulationOf } from './build-native.mjs';
 import { lint } from './lint.mjs';
 import { supportedIsas } from './lib/isas.mjs';
 import { runJest } from './lib/jest.mjs';
@@ -12,6 +13,8 @@ import { setup } from './setup.mjs';
 
 // Suites that train, or go through many sizes: npm test runs them, test:quick does not.
 const slowSuites = ['test/train', 'test/cli', 'test/models', 'test/package', 'test/reference'];
+
+const emulatedSuites = ['test/tensor', 'test/nn', 'test/optim'];
 
 const quick = [
   { name: 'setup', body: () => setup() },
@@ -31,6 +34,7 @@ const all = [
   { name: 'tests', body: () => runJest() },
   { name: 'other kernels', body: testOtherKernels },
   { name: 'reference', body: () => runReference() },
+  { name: 'emulated CUDA', body: testEmulation },
   { name: 'build routes', body: () => checkRoutes() },
   { name: 'sanitize', body: () => runSanitized({ sanitize: 'address,undefined' }) },
 ];
@@ -41,6 +45,25 @@ function testOtherKernels() {
   for (const isa of supportedIsas().slice(0, -1)) {
     process.stdout.write(`--- ${isa}\n`);
     const counts = runJest(['test/tensor'], { env: { EINLINEAR_ISA: isa }, report: `jest-${isa}` });
+    passed += counts.passed;
+  }
+  return { passed };
+}
+
+// The CUDA kernels on the CPU; with a seed, the threads of a block and the blocks run in another order.
+function testEmulation() {
+  const library = emulationOf(buildNative({ emulation: true, quiet: true }));
+  let passed = 0;
+  for (const seed of ['0', '7']) {
+    process.stdout.write(`--- scheduling order ${seed}\n`);
+    const counts = runJest(emulatedSuites, {
+      env: {
+        EINLINEAR_DEVICE: 'cuda-emulated',
+        EINLINEAR_CUDA_EMULATION: library,
+        EINLINEAR_EMULATION_SEED: seed,
+      },
+      report: `jest-emulated-${seed}`,
+    });
     passed += counts.passed;
   }
   return { passed };

@@ -5,6 +5,7 @@ import { EinlinearError } from '../errors';
 import { GPT } from '../models';
 import { device as openDevice } from '../tensor';
 import { loadCheckpoint, RunFolder, sampleTokens } from '../train';
+import { deviceName, pickDevice, type DeviceFlag } from './deviceFlag';
 import { flagError, isGiven, numberWithin, wholeNumber } from './flags';
 import type { CommandIO } from './io';
 
@@ -15,6 +16,7 @@ interface SampleFlags {
   topK?: number;
   topP: number;
   seed: number;
+  device: DeviceFlag;
   threads?: number;
   json?: true;
 }
@@ -37,6 +39,7 @@ export function addSampleCommand(program: Command, io: CommandIO): void {
       1,
     )
     .option('--seed <n>', 'decides the choices', wholeNumber(0), 0)
+    .option('--device <name>', 'auto, cpu, cuda or cuda:1', deviceName, 'auto')
     .option('--threads <n>', 'CPU threads (all)', wholeNumber(1))
     .option('--json', 'print prompt, text and tokens as JSON')
     .addHelpText(
@@ -81,7 +84,7 @@ async function runSample(io: CommandIO, path: string, flags: SampleFlags): Promi
   if (symbols === null && flags.prompt !== '') {
     throw flagError('--prompt needs a model of characters; this one was trained on bare token ids');
   }
-  const device = openDevice('cpu', { threads: flags.threads });
+  const device = openDevice(pickDevice(io, flags.device), { threads: flags.threads });
   const model = new GPT(modelConfig, { device });
   try {
     model.loadStateDict(checkpoint.model);

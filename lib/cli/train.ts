@@ -7,6 +7,7 @@ import { EinlinearError } from '../errors';
 import type { GPTConfig } from '../models';
 import { formatStructure, parseStructure } from '../structure';
 import { RunFolder, train, type TrainConfig, type TrainConfigInput } from '../train';
+import { deviceName, pickDevice, type DeviceFlag } from './deviceFlag';
 import {
   flagError,
   flagOf,
@@ -38,7 +39,7 @@ interface TrainFlags {
   gradClip: number;
   seed: number;
   dtype: TrainConfig['dtype'];
-  device: 'auto' | TrainConfig['device'];
+  device: DeviceFlag;
   threads?: number;
   evalEvery: number;
   evalBatches: number;
@@ -116,8 +117,13 @@ export function addTrainCommand(program: Command, io: CommandIO): void {
     .option('--weight-decay <x>', 'of matrices', numberWithin(0, Infinity), 0)
     .option('--grad-clip <x>', 'largest gradient norm, 0 for any', numberWithin(0, Infinity), 1)
     .option('--seed <n>', 'decides weights, batches and dropout', count, 0)
-    .option('--dtype <name>', 'number format', oneOf('float32'), 'float32')
-    .option('--device <name>', 'auto or cpu', oneOf('auto', 'cpu'), 'auto')
+    .option(
+      '--dtype <name>',
+      'how products round: float32, tf32 or bfloat16 (GPU)',
+      oneOf('float32', 'tf32', 'bfloat16'),
+      'float32',
+    )
+    .option('--device <name>', 'auto, cpu, cuda or cuda:1', deviceName, 'auto')
     .option('--threads <n>', 'CPU threads (all)', positive)
     .option('--eval-every <n>', 'steps between evaluations', count, 100)
     .option('--eval-batches <n>', 'batches of an evaluation', positive, 20)
@@ -139,7 +145,7 @@ async function runTrain(
   flags: TrainFlags,
 ): Promise<void> {
   const { folder, config } = flags.resume
-    ? await resumedRun(command, data, flags)
+    ? await resumedRun(command, io, data, flags)
     : await newRun(command, io, data, flags);
   const label = formatStructure(parseStructure(config.model.structure ?? 'dense'));
   const progress = new TrainingProgress(io, label, config.steps ?? 0);
@@ -175,6 +181,7 @@ interface PlannedRun {
 /** A continued run keeps its settings: a flag that says otherwise is refused with both values. */
 async function resumedRun(
   command: Command,
+  io: CommandIO,
   data: string | undefined,
   flags: TrainFlags,
 ): Promise<PlannedRun> {
@@ -221,6 +228,7 @@ async function resumedRun(
       ...config,
       steps: isGiven(command, 'steps') ? flags.steps : config.steps,
       threads: flags.threads ?? config.threads,
+      device: isGiven(command, 'device') ? pickDevice(io, flags.device) : config.device,
     },
   };
 }
@@ -319,7 +327,7 @@ async function newRun(
       gradClip,
       seed,
       dtype,
-      device: 'cpu',
+      device: pickDevice(io, flags.device),
       threads: threads ?? null,
       evalEvery,
       evalBatches,

@@ -1,3 +1,4 @@
+import { requireObject } from '../checks';
 import { EinlinearError } from '../errors';
 
 /** What a model's configuration gets wrong is named in the error. */
@@ -26,8 +27,9 @@ export function requireNonNegative(values: Record<string, number>): void {
   }
 }
 
-/** @throws EinlinearError INVALID_ARGUMENT if the configuration has a key that `known` lacks */
-export function rejectUnknownKeys(config: object, known: readonly string[]): void {
+/** @throws EinlinearError INVALID_ARGUMENT unless the configuration is an object without a key that `known` lacks */
+export function rejectUnknownKeys(name: string, config: object, known: readonly string[]): void {
+  requireObject(name, config);
   const unknown = Object.keys(config).filter((key) => !known.includes(key));
   if (unknown.length > 0) {
     throw new EinlinearError(

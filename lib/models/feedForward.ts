@@ -1,3 +1,4 @@
+import { requireObject } from '../checks';
 import { dropout, gelu, type Device, type Generator, type Tensor } from '../tensor';
 import type { Structure } from '../structure';
 import { allOrNothing, createLinear, UnaryModule, type LinearLayer } from '../nn';
@@ -24,6 +25,7 @@ export class FeedForward extends UnaryModule {
 
   constructor(dModel: number, options: FeedForwardOptions) {
     super();
+    requireObject('options', options);
     const { hidden, bias, baseDModel, baseHidden, generator, device } = options;
     this.#options = options;
     const parts = allOrNothing(() => ({
@@ -51,12 +53,14 @@ export class FeedForward extends UnaryModule {
 
   /** @param x [..., dModel] @returns [..., dModel] */
   forward(x: Tensor): Tensor {
-    const hidden = gelu(this.up.forward(x), { approximate: this.#options.gelu });
-    const y = this.down.forward(hidden);
-    if (!this.training || this.#options.dropout === 0) return y;
-    return dropout(y, this.#options.dropout, {
-      training: true,
-      generator: this.#options.dropoutGenerator,
+    return this.tidied(() => {
+      const hidden = gelu(this.up.forward(x), { approximate: this.#options.gelu });
+      const y = this.down.forward(hidden);
+      if (!this.training || this.#options.dropout === 0) return y;
+      return dropout(y, this.#options.dropout, {
+        training: true,
+        generator: this.#options.dropoutGenerator,
+      });
     });
   }
 }

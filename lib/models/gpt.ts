@@ -1,3 +1,4 @@
+import { requireBooleans } from '../checks';
 import { EinlinearError } from '../errors';
 import {
   crossEntropy,
@@ -8,6 +9,7 @@ import {
   type Generator,
   type Tensor,
 } from '../tensor';
+import { requireAxes, requireInt, requireShape, requireValues } from '../tensor/checks';
 import { parseStructure, type Structure } from '../structure';
 import {
   allOrNothing,
@@ -162,10 +164,10 @@ const LAYER_NAMES: readonly GPTLayerName[] = [
  * Fills in the defaults of a configuration.
  *
  * @throws EinlinearError INVALID_ARGUMENT naming the setting that is missing, unknown, out of range or
- *   contradicts another
+ *   contradicts another; OUT_OF_RANGE for a k beyond the experts
  */
 export function resolveGPTConfig(config: GPTConfig): ResolvedGPTConfig {
-  rejectUnknownKeys(config, KEYS);
+  rejectUnknownKeys('config', config, KEYS);
   const { vocabSize, contextLength, layers, dModel, feedForwardExpansion = 4 } = config;
   requirePositiveIntegers({ vocabSize, contextLength, layers, dModel });
   requireNonNegative({ feedForwardExpansion });
@@ -194,8 +196,10 @@ export function resolveGPTConfig(config: GPTConfig): ResolvedGPTConfig {
   requirePositiveIntegers({
     'base.dModel · base.feedForwardExpansion': base.dModel * base.feedForwardExpansion,
   });
-  const { structure = 'dense', structures = {}, tiedHead = false } = config;
-  rejectUnknownKeys(structures, LAYER_NAMES);
+  const { structure = 'dense', structures = {} } = config;
+  const { bias = false, qkNorm = true, tiedHead = false } = config;
+  requireBooleans({ bias, qkNorm, tiedHead });
+  rejectUnknownKeys('structures', structures, LAYER_NAMES);
   for (const [name, text] of Object.entries(structures)) {
     if (parseStructure(text).kind === 'moe') {
       throw configError(`structures.${name}`, `a structure of one linear layer`, text);
@@ -224,8 +228,8 @@ export function resolveGPTConfig(config: GPTConfig): ResolvedGPTConfig {
     feedForwardExpansion,
     structure,
     structures,
-    bias: config.bias ?? false,
-    qkNorm: config.qkNorm ?? true,
+    bias,
+    qkNorm,
     attentionScale,
     gelu,
     tiedHead,
@@ -306,8 +310,11 @@ export class GPTBlock extends Module {
   forward(x: Tensor): Tensor {
     const m = this.branchMultiplier;
     const scaled = (y: Tensor): Tensor => (m === 1 ? y : y.mul(m));
-    const mixed = x.add(scaled(this.attention.forward(this.norm1.forward(x))));
-    return mixed.add(scaled(this.feedForward.forward(this.norm2.forward(mixed))));
+    return this.tidied(() => {
+      const attended = this.attention.forward(this.norm1.forward(x));
+      const mixed = x.add(scaled(attended));
+      return mixed.add(scaled(this.feedForward.forward(this.norm2.forward(mixed))));
+    });
   }
 }
 
@@ -363,8 +370,13 @@ export class GPT extends Module {
    * @throws EinlinearError SHAPE_MISMATCH, DTYPE_MISMATCH, OUT_OF_RANGE
    */
   forward(ids: Tensor): Tensor {
-    const x = this.#features(ids);
-    return this.head === null ? linear(x, this.tokenEmbedding.weight, null) : this.head.forward(x);
+    this.#requireIds(ids);
+    return this.tidied(() => {
+      const x = this.#features(ids);
+      return this.head === null
+        ? linear(x, this.tokenEmbedding.weight, null)
+        : this.head.forward(x);
+    });
   }
 
   /**
@@ -372,13 +384,20 @@ export class GPT extends Module {
    *
    * @param ids int32 [batch, time]
    * @param targets int32 [batch, time], the token that follows each of `ids`; −1 does not count
+   * @throws EinlinearError SHAPE_MISMATCH, DTYPE_MISMATCH, OUT_OF_RANGE
    */
   loss(ids: Tensor, targets: Tensor): ModelLoss {
-    const entropy = crossEntropy(this.forward(ids), targets, { ignoreIndex: -1 });
-    const auxiliary = auxLoss(this);
-    const total =
-      auxiliary === null ? entropy : entropy.add(auxiliary.mul(this.config.auxLossWeight));
-    return { total, crossEntropy: entropy, auxiliary };
+    this.#requireIds(ids);
+    requireInt('targets', targets);
+    requireShape('targets', targets, ids.shape, ['batch', 'time']);
+    requireValues('targets', targets, -1, this.config.vocabSize - 1);
+    return this.tidied(() => {
+      const entropy = crossEntropy(this.forward(ids), targets, { ignoreIndex: -1 });
+      const auxiliary = auxLoss(this);
+      const total =
+        auxiliary === null ? entropy : entropy.add(auxiliary.mul(this.config.auxLossWeight));
+      return { total, crossEntropy: entropy, auxiliary };
+    });
   }
 
   /** Mean auxiliary loss of the gates at the last forward, or null without gates. */
@@ -418,15 +437,11 @@ export class GPT extends Module {
     );
   }
 
-  #features(ids: Tensor): Tensor {
-    const { contextLength, dropout: p } = this.config;
-    if (ids.ndim !== 2) {
-      throw new EinlinearError(
-        'SHAPE_MISMATCH',
-        `Expected ids of shape [batch, time], got [${ids.shape.join(', ')}]`,
-        { shape: ids.shape },
-      );
-    }
+  #requireIds(ids: Tensor): void {
+    const { contextLength, vocabSize } = this.config;
+    requireInt('ids', ids);
+    requireAxes('ids', ids, ['batch', 'time']);
+    requireValues('ids', ids, 0, vocabSize - 1);
     const time = ids.shape[1];
     if (time > contextLength) {
       throw new EinlinearError(
@@ -435,7 +450,11 @@ export class GPT extends Module {
         { time, contextLength },
       );
     }
-    const positions = this.positionEmbedding.weight.slice(0, 0, time);
+  }
+
+  #features(ids: Tensor): Tensor {
+    const { dropout: p } = this.config;
+    const positions = this.positionEmbedding.weight.slice(0, 0, ids.shape[1]);
     const embedded = embedding(ids, this.tokenEmbedding.weight).add(positions);
     const x =
       this.training && p > 0

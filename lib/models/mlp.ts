@@ -1,3 +1,4 @@
+import { requireArray, requireBooleans } from '../checks';
 import { embedding, gelu, mseLoss, tensor, type Tensor } from '../tensor';
 import {
   allOrNothing,
@@ -10,6 +11,7 @@ import {
   type GateStatistics,
   type LinearLayer,
 } from '../nn';
+import { requireFloat, requireLastAxis, requireShape } from '../tensor/checks';
 import { parseStructure } from '../structure';
 import {
   configError,
@@ -70,15 +72,17 @@ const KEYS: readonly (keyof MLPConfig)[] = [
 
 /** @throws EinlinearError INVALID_ARGUMENT naming the setting that is missing, unknown or out of range */
 export function resolveMLPConfig(config: MLPConfig): ResolvedMLPConfig {
-  rejectUnknownKeys(config, KEYS);
+  rejectUnknownKeys('config', config, KEYS);
   const { dIn, dOut, depth, width, expansion = 4, auxLossWeight = 0.01 } = config;
   const { structure = 'dense', bias = true, permutation = null, base = { width: 64 } } = config;
   requirePositiveIntegers({ dIn, dOut, depth, width, 'expansion · width': expansion * width });
   requirePositiveIntegers({ 'base.width': base.width });
   requireNonNegative({ auxLossWeight });
+  requireBooleans({ bias });
   if (parseStructure(structure).kind === 'moe') {
     throw configError('structure', 'a structure of one linear layer', structure);
   }
+  if (permutation !== null) requireArray('permutation', permutation);
   const sorted = permutation === null ? null : [...permutation].sort((a, b) => a - b);
   if (sorted !== null && (sorted.length !== dIn || sorted.some((value, i) => value !== i))) {
     throw configError('permutation', `an order of the numbers 0 to ${dIn - 1}`, permutation);
@@ -125,9 +129,12 @@ export class MLPBlock extends UnaryModule {
     });
   }
 
-  /** @param x [tokens, width] @returns the same shape */
+  /** @param x [..., width] @returns the same shape */
   forward(x: Tensor): Tensor {
-    return x.add(this.down.forward(gelu(this.up.forward(this.norm.forward(x)))));
+    return this.tidied(() => {
+      const hidden = gelu(this.up.forward(this.norm.forward(x)));
+      return x.add(this.down.forward(hidden));
+    });
   }
 }
 
@@ -139,7 +146,7 @@ export class MLP extends UnaryModule {
   readonly blocks: readonly MLPBlock[];
   readonly head: Linear;
 
-  /** @throws EinlinearError INVALID_ARGUMENT, NOT_FACTORABLE */
+  /** @throws EinlinearError INVALID_ARGUMENT, NOT_FACTORABLE, OUT_OF_RANGE (k beyond the experts) */
   constructor(config: MLPConfig, options: ModelOptions = {}) {
     super();
     this.config = resolveMLPConfig(config);
@@ -167,21 +174,37 @@ export class MLP extends UnaryModule {
     this.head = parts.head;
   }
 
-  /** @param x [tokens, dIn] @returns [tokens, dOut] */
+  /**
+   * @param x [..., dIn]
+   * @returns [..., dOut]
+   * @throws EinlinearError SHAPE_MISMATCH, DTYPE_MISMATCH
+   */
   forward(x: Tensor): Tensor {
-    const input = this.inputNorm.forward(gelu(this.input.forward(this.#permuted(x))));
-    return this.head.forward(this.blocks.reduce((value, block) => block.forward(value), input));
+    this.#requireInput(x);
+    return this.tidied(() => {
+      const input = this.inputNorm.forward(gelu(this.input.forward(this.#permuted(x))));
+      return this.head.forward(this.blocks.reduce((value, block) => block.forward(value), input));
+    });
   }
 
-  /** @param x [tokens, dIn] @param target [tokens, dOut] */
+  /**
+   * @param x [..., dIn]
+   * @param target [..., dOut]
+   * @throws EinlinearError SHAPE_MISMATCH, DTYPE_MISMATCH
+   */
   loss(x: Tensor, target: Tensor): MLPLoss {
-    const meanSquaredError = mseLoss(this.forward(x), target);
-    const auxiliary = auxLoss(this);
-    const total =
-      auxiliary === null
-        ? meanSquaredError
-        : meanSquaredError.add(auxiliary.mul(this.config.auxLossWeight));
-    return { total, meanSquaredError, auxiliary };
+    this.#requireInput(x);
+    requireFloat('target', target);
+    requireShape('target', target, [...x.shape.slice(0, -1), this.config.dOut]);
+    return this.tidied(() => {
+      const meanSquaredError = mseLoss(this.forward(x), target);
+      const auxiliary = auxLoss(this);
+      const total =
+        auxiliary === null
+          ? meanSquaredError
+          : meanSquaredError.add(auxiliary.mul(this.config.auxLossWeight));
+      return { total, meanSquaredError, auxiliary };
+    });
   }
 
   /** How every gate used its experts in the last forward. */
@@ -198,11 +221,17 @@ export class MLP extends UnaryModule {
     );
   }
 
+  #requireInput(x: Tensor): void {
+    requireFloat('x', x);
+    requireLastAxis('x', x, this.config.dIn, 'dIn');
+  }
+
   // Feature columns are picked as rows of the transpose, which passes a gradient to x.
   #permuted(x: Tensor): Tensor {
-    const { permutation } = this.config;
+    const { permutation, dIn } = this.config;
     if (permutation === null) return x;
     const order = tensor(Int32Array.from(permutation), { dtype: 'int32', device: x.device });
-    return embedding(order, x.transpose(0, 1)).transpose(0, 1);
+    const columns = x.reshape([-1, dIn]).transpose(0, 1);
+    return embedding(order, columns).transpose(0, 1).reshape(x.shape);
   }
 }

@@ -1,3 +1,6 @@
+import { setImmediate } from 'node:timers/promises';
+
+import { describe } from '../checks';
 import { EinlinearError } from '../errors';
 import type { LayerNorm } from '../nn';
 import {
@@ -7,10 +10,12 @@ import {
   MoE,
   MoELinear,
   type HostTensor,
+  Module,
   type LinearLayer,
-  type Module,
   type Parameter,
+  type StateDict,
 } from '../nn';
+import { checkState, hostValues, requireStateDict } from '../nn/stateDict';
 import type { EinsumSizes } from '../structure';
 import { GPT, type GPTBlock } from './gpt';
 import { MLP } from './mlp';
@@ -29,67 +34,62 @@ export function paperEntries(model: Module): PaperEntry[] {
   if (model instanceof GPT) return gptEntries(model);
   if (model instanceof MLP) return mlpEntries(model);
   if (model instanceof PixelTransformer) return pixelTransformerEntries(model);
+  const got = (model as unknown) instanceof Module ? model.constructor.name : describe(model);
   throw new EinlinearError(
     'INVALID_ARGUMENT',
-    `Expected a GPT, MLP or PixelTransformer, got ${model.constructor.name}`,
+    `Expected a GPT, MLP or PixelTransformer, got ${got}`,
   );
 }
 
 /**
- * Copies the parameters of the published code's state dict into a model. Everything is checked first.
+ * Copies the parameters of the published code's state dict into a model, after everything has been checked.
  *
- * @param state values by the published names, in the published layouts
- * @throws EinlinearError CHECKPOINT_MISMATCH listing all missing names, unexpected names and wrong shapes
+ * @param state values by the published names, in the published layouts; a second name of the same tensor may be left
+ *   out
+ * @throws EinlinearError CHECKPOINT_MISMATCH listing all missing names, unexpected names, wrong shapes and values that
+ *   are not live float32; INVALID_ARGUMENT unless the state is a Map, or for a kind of model that the published code
+ *   does not have; DISPOSED
  */
-export function importPaper(model: Module, state: ReadonlyMap<string, HostTensor>): void {
+export function importPaper(model: Module, state: StateDict): void {
   const entries = paperEntries(model);
-  const known = new Set(entries.map((entry) => entry.paper));
-  const missing = entries.map((entry) => entry.paper).filter((name) => !state.has(name));
-  const unexpected = [...state.keys()].filter((name) => !known.has(withoutAlias(name)));
-  const wrongShapes = entries.flatMap((entry) => {
-    const shape = state.get(entry.paper)?.shape;
-    return shape === undefined || shape.join() === entry.shape.join()
-      ? []
-      : [`${entry.paper} expected shape [${entry.shape.join(', ')}], got [${shape.join(', ')}]`];
-  });
-  if (missing.length + unexpected.length + wrongShapes.length > 0) {
-    const problems = [
-      missing.length > 0 ? `missing: ${missing.join(', ')}` : '',
-      unexpected.length > 0 ? `unexpected: ${unexpected.join(', ')}` : '',
-      ...wrongShapes,
-    ].filter((problem) => problem !== '');
-    throw new EinlinearError(
-      'CHECKPOINT_MISMATCH',
-      `Expected the published code's tensors for this model; ${problems.join('; ')}`,
-      { missing, unexpected, wrongShapes },
-    );
+  for (const { parameter } of entries) parameter.requireLive();
+  requireStateDict(state);
+  const shapes = new Map<string, readonly number[]>();
+  for (const { paper, alias, shape } of entries) {
+    shapes.set(paper, shape);
+    if (alias !== undefined && state.has(alias)) shapes.set(alias, shape);
   }
+  checkState("the published code's tensors for this model", shapes, state);
   const values = new Map<Parameter, Float32Array>();
   for (const entry of entries) {
     const target = values.get(entry.parameter) ?? new Float32Array(entry.parameter.size);
     values.set(entry.parameter, target);
-    fromPaper(entry, (state.get(entry.paper) as HostTensor).data, target);
+    fromPaper(entry, hostValues(state.get(entry.paper)!), target);
   }
   for (const [parameter, data] of values) parameter.copyFrom(data);
 }
 
-/** A BTT-MoE with a bias holds it twice there, under two names. */
-function withoutAlias(name: string): string {
-  return name.replace(/\.btt_layer\.b$/, '.b');
-}
-
-/** The model's parameters under the published names, in the published layouts. */
+/**
+ * The model's parameters under the published names, in the published layouts. The event loop stays free between one
+ * tensor and the next.
+ *
+ * @throws (rejects with) EinlinearError INVALID_ARGUMENT for a kind of model that the published code does not have;
+ *   DISPOSED
+ */
 export async function exportPaper(model: Module): Promise<Map<string, HostTensor>> {
-  const values = new Map<Parameter, Float32Array>();
-  for (const parameter of model.parameters()) {
-    values.set(parameter, (await parameter.data()) as Float32Array);
+  const entries = paperEntries(model);
+  const parameters = model.parameters();
+  // All reads are queued at once, so that a training step taken meanwhile is in none of them.
+  const data = await Promise.all(parameters.map((parameter) => parameter.data()));
+  const values = new Map(parameters.map((parameter, i) => [parameter, data[i] as Float32Array]));
+  const state = new Map<string, HostTensor>();
+  for (const entry of entries) {
+    const tensor = { shape: entry.shape, data: toPaper(entry, values.get(entry.parameter)!) };
+    state.set(entry.paper, tensor);
+    if (entry.alias !== undefined) state.set(entry.alias, tensor);
+    await setImmediate();
   }
-  return new Map(
-    paperEntries(model).map((entry) => [
-      entry.paper,
-      { shape: entry.shape, data: toPaper(entry, values.get(entry.parameter) as Float32Array) },
-    ]),
-  );
+  return state;
 }
 
 function gptEntries(model: GPT): PaperEntry[] {
@@ -186,8 +186,10 @@ export function linearEntries(name: string, layer: LinearLayer): PaperEntry[] {
     return [...biasEntry(`${name}.b`, layer.bias), ...factorEntries(name, layer)];
   }
   if (layer instanceof BTTMoELinear) {
+    // The published layer and the BTT within it hold the same bias.
+    const alias = `${name}.btt_layer.b`;
     return [
-      ...biasEntry(`${name}.b`, layer.bias),
+      ...biasEntry(`${name}.b`, layer.bias).map((entry) => ({ ...entry, alias })),
       ...factorEntries(`${name}.btt_layer`, layer),
       sameLayout(`${name}.moe_gate.weight`, layer.gate.weight),
     ];

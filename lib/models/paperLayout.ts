@@ -1,4 +1,5 @@
 import type { Parameter } from '../nn';
+import { coalesce, rowMajor, sizeOf } from '../tensor/strides';
 
 /**
  * How one tensor of the published PyTorch code relates to one of our parameters: the parameter (or one expert's part of
@@ -7,6 +8,8 @@ import type { Parameter } from '../nn';
 export interface PaperEntry {
   /** Name in the published code's state dict. */
   readonly paper: string;
+  /** Second name of the same tensor there, where it has one. */
+  readonly alias?: string;
   /** Shape there. */
   readonly shape: readonly number[];
   readonly parameter: Parameter;
@@ -16,22 +19,19 @@ export interface PaperEntry {
   readonly permutation: readonly number[];
 }
 
-/** Number of elements of the tensor. */
-export function paperSize(entry: PaperEntry): number {
-  return entry.view.reduce((product, size) => product * size, 1);
-}
-
 /**
  * The entry's tensor in the published layout.
  *
  * @param values of the whole parameter, in our layout
  */
 export function toPaper(entry: PaperEntry, values: Float32Array): Float32Array {
-  const size = paperSize(entry);
-  const target = new Float32Array(size);
-  const start = (entry.expert ?? 0) * size;
-  forEachPair(entry, (ours, theirs) => {
-    target[theirs] = values[start + ours];
+  const target = new Float32Array(sizeOf(entry.view));
+  forEachRun(entry, (ours, theirs, length, step) => {
+    if (step === 1) {
+      target.set(values.subarray(ours, ours + length), theirs);
+      return;
+    }
+    for (let i = 0; i < length; i++) target[theirs + i] = values[ours + i * step];
   });
   return target;
 }
@@ -43,30 +43,41 @@ export function toPaper(entry: PaperEntry, values: Float32Array): Float32Array {
  * @param values of the whole parameter, in our layout; changed
  */
 export function fromPaper(entry: PaperEntry, source: Float32Array, values: Float32Array): void {
-  const start = (entry.expert ?? 0) * paperSize(entry);
-  forEachPair(entry, (ours, theirs) => {
-    values[start + ours] = source[theirs];
+  forEachRun(entry, (ours, theirs, length, step) => {
+    if (step === 1) {
+      values.set(source.subarray(theirs, theirs + length), ours);
+      return;
+    }
+    for (let i = 0; i < length; i++) values[ours + i * step] = source[theirs + i];
   });
 }
 
-/** Calls back with the offset of every element in both layouts, in the order of the published one. */
-function forEachPair(entry: PaperEntry, visit: (ours: number, theirs: number) => void): void {
-  const { view, permutation } = entry;
-  const strides = view.map((_, i) =>
-    view.slice(i + 1).reduce((product, size) => product * size, 1),
+/**
+ * Calls back with every run of `length` elements that are neighbours in the published layout and `step` apart in ours:
+ * its offset in our parameter, and in the published tensor.
+ */
+function forEachRun(
+  { view, permutation, expert }: PaperEntry,
+  visit: (ours: number, theirs: number, length: number, step: number) => void,
+): void {
+  const strides = rowMajor(view);
+  const walk = coalesce(
+    permutation.map((axis) => view[axis]),
+    [permutation.map((axis) => strides[axis])],
   );
-  const sizes = permutation.map((axis) => view[axis]);
-  const steps = permutation.map((axis) => strides[axis]);
-  const index = sizes.map(() => 0);
-  const count = paperSize(entry);
-  let ours = 0;
-  for (let theirs = 0; theirs < count; theirs++) {
-    visit(ours, theirs);
-    for (let axis = sizes.length - 1; axis >= 0; axis--) {
-      index[axis] = index[axis] + 1;
+  const outer = walk.shape.slice(0, -1);
+  const steps = walk.strides[0];
+  const [length, step] = [walk.shape.at(-1) ?? 1, steps.at(-1) ?? 1];
+  const index = outer.map(() => 0);
+  const size = sizeOf(view);
+  let ours = (expert ?? 0) * size;
+  for (let theirs = 0; theirs < size; theirs += length) {
+    visit(ours, theirs, length, step);
+    for (let axis = outer.length - 1; axis >= 0; axis--) {
+      index[axis] += 1;
       ours += steps[axis];
-      if (index[axis] < sizes[axis]) break;
-      ours -= steps[axis] * sizes[axis];
+      if (index[axis] < outer[axis]) break;
+      ours -= steps[axis] * outer[axis];
       index[axis] = 0;
     }
   }

@@ -13,6 +13,7 @@ import {
   Parameter,
   type GateStatistics,
 } from '../nn';
+import { requireInt, requireValues } from '../tensor/checks';
 import { parseStructure } from '../structure';
 import {
   configError,
@@ -70,7 +71,7 @@ const EMBEDDING_STD = 0.02;
 export function resolvePixelTransformerConfig(
   config: PixelTransformerConfig,
 ): ResolvedPixelTransformerConfig {
-  rejectUnknownKeys(config, KEYS);
+  rejectUnknownKeys('config', config, KEYS);
   const { imageSize, channels = 3, vocabSize = 256, depth, width, heads } = config;
   const { feedForwardExpansion = 4, structure = 'dense', auxLossWeight = 0.01 } = config;
   const { base = { width: 64 } } = config;
@@ -138,8 +139,11 @@ export class PixelTransformerBlock extends Module {
 
   /** @param x [batch, time, width] @returns the same shape */
   forward(x: Tensor): Tensor {
-    const mixed = x.add(this.attention.forward(this.norm1.forward(x)));
-    return mixed.add(this.feedForward.forward(this.norm2.forward(mixed)));
+    return this.tidied(() => {
+      const attended = this.attention.forward(this.norm1.forward(x));
+      const mixed = x.add(attended);
+      return mixed.add(this.feedForward.forward(this.norm2.forward(mixed)));
+    });
   }
 }
 
@@ -158,7 +162,7 @@ export class PixelTransformer extends Module {
   readonly finalNorm: LayerNorm;
   readonly head: Linear;
 
-  /** @throws EinlinearError INVALID_ARGUMENT, NOT_FACTORABLE */
+  /** @throws EinlinearError INVALID_ARGUMENT, NOT_FACTORABLE, OUT_OF_RANGE (k beyond the experts) */
   constructor(config: PixelTransformerConfig, options: ModelOptions = {}) {
     super();
     this.config = resolvePixelTransformerConfig(config);
@@ -205,23 +209,32 @@ export class PixelTransformer extends Module {
    */
   forward(image: Tensor): Tensor {
     const { width } = this.config;
-    const ids = this.#sequence(image);
-    const batch = ids.shape[0] ?? 0;
-    const begin = this.begin.reshape([1, 1, width]).expand([batch, 1, width]);
-    const x = concat([begin, embedding(ids, this.embedding.weight)], 1).add(this.positions);
-    const y = this.blocks.reduce((value, block) => block.forward(value), x);
-    return this.head.forward(this.finalNorm.forward(y));
+    return this.tidied(() => {
+      const ids = this.#sequence(image);
+      const batch = ids.shape[0] ?? 0;
+      const begin = this.begin.reshape([1, 1, width]).expand([batch, 1, width]);
+      const x = concat([begin, embedding(ids, this.embedding.weight)], 1).add(this.positions);
+      const y = this.blocks.reduce((value, block) => block.forward(value), x);
+      return this.head.forward(this.finalNorm.forward(y));
+    });
   }
 
-  /** Training loss of a batch of images; the output after the last number is dropped. */
+  /**
+   * Training loss of a batch of images; the output after the last number is dropped.
+   *
+   * @param image as `forward` takes it
+   * @throws EinlinearError SHAPE_MISMATCH, DTYPE_MISMATCH, OUT_OF_RANGE
+   */
   loss(image: Tensor): ModelLoss {
-    const ids = this.#sequence(image);
-    const logits = this.forward(ids).slice(1, 0, this.sequenceLength);
-    const entropy = crossEntropy(logits, ids);
-    const auxiliary = auxLoss(this);
-    const total =
-      auxiliary === null ? entropy : entropy.add(auxiliary.mul(this.config.auxLossWeight));
-    return { total, crossEntropy: entropy, auxiliary };
+    return this.tidied(() => {
+      const ids = this.#sequence(image);
+      const logits = this.forward(ids).slice(1, 0, this.sequenceLength);
+      const entropy = crossEntropy(logits, ids);
+      const auxiliary = auxLoss(this);
+      const total =
+        auxiliary === null ? entropy : entropy.add(auxiliary.mul(this.config.auxLossWeight));
+      return { total, crossEntropy: entropy, auxiliary };
+    });
   }
 
   /** How every gate used its experts in the last forward. */
@@ -243,7 +256,9 @@ export class PixelTransformer extends Module {
   }
 
   #sequence(image: Tensor): Tensor {
-    const { imageSize, channels } = this.config;
+    const { imageSize, channels, vocabSize } = this.config;
+    requireInt('image', image);
+    requireValues('image', image, 0, vocabSize - 1);
     const [batch = 0, ...rest] = image.shape;
     const wanted = [`${this.sequenceLength}`, `${imageSize},${imageSize},${channels}`];
     if (!wanted.includes(rest.join())) {

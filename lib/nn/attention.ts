@@ -7,8 +7,10 @@ import {
   type Generator,
   type Tensor,
 } from '../tensor';
+import { requireAxes, requireFloat, requireLastAxis } from '../tensor/checks';
 import { EinlinearError } from '../errors';
 import type { Structure } from '../structure';
+import { requireObject } from '../checks';
 import { requireInRange, requirePositiveInteger } from './check';
 import { createLinear } from './createLinear';
 import { LayerNorm } from './layerNorm';
@@ -75,6 +77,7 @@ export class CausalSelfAttention extends Module {
   /** @throws EinlinearError INVALID_ARGUMENT if dModel is no multiple of the heads and no headDim is given */
   constructor(dModel: number, options: CausalSelfAttentionOptions) {
     super();
+    requireObject('options', options);
     requirePositiveInteger('dModel', dModel);
     requirePositiveInteger('heads', options.heads);
     if (options.headDim === undefined && dModel % options.heads !== 0) {
@@ -130,21 +133,30 @@ export class CausalSelfAttention extends Module {
     return projections + 2 * time * this.heads * this.headDim;
   }
 
-  /** @param x [batch, time, dModel] @returns [batch, time, dModel] */
+  /**
+   * @param x [batch, time, dModel]
+   * @returns [batch, time, dModel]
+   * @throws EinlinearError SHAPE_MISMATCH, DTYPE_MISMATCH
+   */
   forward(x: Tensor): Tensor {
+    requireFloat('x', x);
+    requireAxes('x', x, ['batch', 'time', 'dModel']);
+    requireLastAxis('x', x, this.query.dIn, 'dModel');
     const [batch, time] = x.shape;
     const split = (y: Tensor): Tensor => y.reshape([batch, time, this.heads, this.headDim]);
-    let q = split(this.query.forward(x));
-    let k = split(this.key.forward(x));
-    const v = split(this.value.forward(x));
-    if (this.queryNorm !== null) q = this.queryNorm.forward(q);
-    if (this.keyNorm !== null) k = this.keyNorm.forward(k);
-    const drops = this.training && this.#dropout > 0;
-    const mixed = drops
-      ? this.#attendWithDropout(q, k, v)
-      : attention(q, k, v, { scale: this.scale, causal: true });
-    const out = this.output.forward(mixed.reshape([batch, time, this.heads * this.headDim]));
-    return drops ? this.#drop(out) : out;
+    return this.tidied(() => {
+      let q = split(this.query.forward(x));
+      let k = split(this.key.forward(x));
+      const v = split(this.value.forward(x));
+      if (this.queryNorm !== null) q = this.queryNorm.forward(q);
+      if (this.keyNorm !== null) k = this.keyNorm.forward(k);
+      const drops = this.training && this.#dropout > 0;
+      const mixed = drops
+        ? this.#attendWithDropout(q, k, v)
+        : attention(q, k, v, { scale: this.scale, causal: true });
+      const out = this.output.forward(mixed.reshape([batch, time, this.heads * this.headDim]));
+      return drops ? this.#drop(out) : out;
+    });
   }
 
   #drop(x: Tensor): Tensor {

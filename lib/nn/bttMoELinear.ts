@@ -1,5 +1,6 @@
 import { bttMoe, type Tensor } from '../tensor';
 import { planBTT, type EinsumPlan, type Rounding } from '../structure';
+import { requireObject } from '../checks';
 import { requireAtMost, requirePositiveInteger } from './check';
 import { factors, normalizeFactors } from './einsumLinear';
 import { Gate } from './gate';
@@ -46,6 +47,7 @@ export class BTTMoELinear extends LinearLayer {
   /** @throws EinlinearError OUT_OF_RANGE if k exceeds the number of experts */
   constructor(dIn: number, dOut: number, options: BTTMoELinearOptions) {
     super();
+    requireObject('options', options);
     const { experts, k = 2, normalize = true, rounding } = options;
     const { bias = true, baseFans, device } = options;
     requirePositiveInteger('experts', experts);
@@ -57,10 +59,11 @@ export class BTTMoELinear extends LinearLayer {
     this.normalize = normalize;
     const gain = (): Parameter | null => (normalize ? Parameter.ones([], VECTOR, device) : null);
     const { phi, epsilon } = this.plan.sizes;
+    const fans = { fanIn: dIn, fanOut: dOut };
     const parts = allOrNothing(() => ({
       factors: factors(this.plan, options),
       gains: [gain(), gain()] as const,
-      gate: new Gate(dIn, experts, k, { weightEpsilon: WEIGHT_EPSILON, baseFans, device }),
+      gate: new Gate(dIn, experts, k, { weightEpsilon: WEIGHT_EPSILON, fans, baseFans, device }),
       bias: bias ? Parameter.zeros([phi * epsilon], VECTOR, device) : null,
     }));
     [this.a, this.b] = parts.factors;
@@ -83,10 +86,12 @@ export class BTTMoELinear extends LinearLayer {
 
   /** @param x [..., dIn] @returns [..., dOut] */
   forward(x: Tensor): Tensor {
-    const route = this.gate.forward(x);
-    const [a, b] = this.normalize
-      ? normalizeFactors(this.plan, this.a, this.gainA, this.b, this.gainB)
-      : [this.a, this.b];
-    return bttMoe(x, a, b, route, this.bias, this.plan.sizes);
+    return this.tidied(() => {
+      const route = this.gate.forward(x);
+      const [a, b] = this.normalize
+        ? normalizeFactors(this.plan, this.a, this.gainA, this.b, this.gainB)
+        : [this.a, this.b];
+      return bttMoe(x, a, b, route, this.bias, this.plan.sizes);
+    });
   }
 }

@@ -23,7 +23,7 @@ export interface CreateLinearOptions extends LinearOptions {
  * stays. Structure 'moe' (a mixture over whole feed-forward blocks) leaves single layers dense.
  *
  * @param structure name or θ as `parseStructure` reads it, or what it returns
- * @throws EinlinearError INVALID_ARGUMENT, INVALID_THETA, NOT_FACTORABLE
+ * @throws EinlinearError INVALID_ARGUMENT, INVALID_THETA, NOT_FACTORABLE, OUT_OF_RANGE (k beyond the experts)
  */
 export function createLinear(
   structure: Structure | string,

@@ -47,7 +47,7 @@ export class EinsumLinear extends LinearLayer {
   constructor(plan: EinsumPlan, options?: FactorOptions);
   /**
    * @param theta point of the space or its text form
-   * @throws EinlinearError INVALID_THETA, NOT_FACTORABLE
+   * @throws EinlinearError INVALID_THETA, INVALID_ARGUMENT, NOT_FACTORABLE
    */
   constructor(theta: Theta | string, dIn: number, dOut: number, options?: EinsumLinearOptions);
   constructor(
@@ -59,7 +59,7 @@ export class EinsumLinear extends LinearLayer {
     super();
     const options = typeof dInOrOptions === 'object' ? dInOrOptions : einsumOptions;
     const plan =
-      typeof structure === 'object' && 'kind' in structure
+      typeof structure === 'object' && structure !== null && 'sizes' in structure
         ? structure
         : planEinsum(
             typeof structure === 'string' ? parseTheta(structure) : structure,
@@ -97,10 +97,12 @@ export class EinsumLinear extends LinearLayer {
 
   /** @param x [..., dIn] @returns [..., dOut] */
   forward(x: Tensor): Tensor {
-    const [a, b] = this.normalize
-      ? normalizeFactors(this.plan, this.a, this.gainA, this.b, this.gainB)
-      : [this.a, this.b];
-    return einsum2(x, a, b, this.bias, this.plan.sizes);
+    return this.tidied(() => {
+      const [a, b] = this.normalize
+        ? normalizeFactors(this.plan, this.a, this.gainA, this.b, this.gainB)
+        : [this.a, this.b];
+      return einsum2(x, a, b, this.bias, this.plan.sizes);
+    });
   }
 }
 

@@ -1,4 +1,5 @@
-import { linear, moeRoute, type Device, type Tensor } from '../tensor';
+import { EinlinearError } from '../errors';
+import { linear, moeRoute, tidy, type Device, type Tensor } from '../tensor';
 import type { Fans } from '../structure';
 import { requireAtMost, requirePositiveInteger } from './check';
 import { Module } from './module';
@@ -28,7 +29,9 @@ export interface GateStatistics {
 export interface GateOptions {
   /** Added to each weight of a chosen expert (1e-6 in BTT-MoE, else 0). */
   weightEpsilon?: number;
-  /** Fans in the base model of the dense layer that the gate belongs to (μP). */
+  /** Fans of the dense layer that the gate routes for, whose learning rate it has (μP; default: the gate's own). */
+  fans?: Fans;
+  /** The same in the base model (default: no change of width). */
   baseFans?: Fans;
   device?: Device;
 }
@@ -60,28 +63,32 @@ export class Gate extends Module {
     this.experts = experts;
     this.k = k;
     this.weightEpsilon = options.weightEpsilon ?? 0;
-    const base = options.baseFans;
-    this.weight = Parameter.zeros(
-      [experts, dIn],
-      matrix({ fanIn: dIn, fanOut: experts }, base && { fanIn: base.fanIn, fanOut: experts }),
-      options.device,
-    );
+    const { fans = { fanIn: dIn, fanOut: experts }, baseFans, device } = options;
+    this.weight = Parameter.zeros([experts, dIn], matrix(fans, baseFans), device);
   }
 
   /** @param x [..., dIn] */
   forward(x: Tensor): Route {
-    const logits = linear(x, this.weight, null);
-    const route = moeRoute(logits, this.k, { weightEpsilon: this.weightEpsilon });
-    this.#usage?.dispose();
-    this.#perplexity?.dispose();
-    this.#auxLoss = route.aux;
-    this.#usage = route.usage.keep();
-    this.#perplexity = route.perplexity.keep();
-    return { index: route.index, weight: route.weight };
+    return this.tidied(() => {
+      const logits = linear(x, this.weight, null);
+      const route = moeRoute(logits, this.k, { weightEpsilon: this.weightEpsilon });
+      this.#forget();
+      this.#auxLoss = route.aux;
+      this.#usage = route.usage.keep();
+      this.#perplexity = route.perplexity.keep();
+      return { index: route.index, weight: route.weight };
+    });
   }
 
-  /** Auxiliary loss of the last forward (a scalar on the tape), or null before the first. */
+  /**
+   * Auxiliary loss of the last forward (a scalar on the tape), or null before the first. It lives until the next
+   * forward, or the end of the tidy that the last one ran in.
+   */
   get auxLoss(): Tensor | null {
+    return this.#auxLoss;
+  }
+
+  protected override get remembered(): Tensor | null {
     return this.#auxLoss;
   }
 
@@ -99,9 +106,12 @@ export class Gate extends Module {
 
   override dispose(): void {
     super.dispose();
-    this.#usage?.dispose();
-    this.#perplexity?.dispose();
-    this.#usage = this.#perplexity = this.#auxLoss = null;
+    this.#forget();
+  }
+
+  #forget(): void {
+    for (const tensor of [this.#auxLoss, this.#usage, this.#perplexity]) tensor?.dispose();
+    this.#auxLoss = this.#usage = this.#perplexity = null;
   }
 }
 
@@ -112,15 +122,25 @@ export function gates(module: Module): Gate[] {
 
 /**
  * Mean of the auxiliary losses of all gates at their last forward, a scalar on the tape; null if the module
- * has no gate or was never run.
+ * has no gate or was never run. To be called in the tidy that the forward ran in.
+ *
+ * @throws EinlinearError DISPOSED if that tidy has ended
  */
 export function auxLoss(module: Module): Tensor | null {
   const losses = gates(module)
     .map((gate) => gate.auxLoss)
     .filter((loss) => loss !== null);
   if (losses.length === 0) return null;
-  const sum = losses.slice(1).reduce((total, loss) => total.add(loss), losses[0]);
-  return sum.mul(1 / losses.length);
+  if (losses.some((loss) => loss.isDisposed)) {
+    throw new EinlinearError(
+      'DISPOSED',
+      'Expected auxLoss to be called in the tidy that the forward ran in, got a call after its end',
+    );
+  }
+  return tidy(() => {
+    const sum = losses.slice(1).reduce((total, loss) => total.add(loss), losses[0]);
+    return sum.mul(1 / losses.length);
+  });
 }
 
 /** Statistics of every gate that has run, in the order of the modules. Reads from the device. */

@@ -5,7 +5,9 @@ import { Module } from './module';
 import { VECTOR, type ParameterInfo } from './muP';
 import { allOrNothing, Parameter } from './parameter';
 
-export interface GroupedLinearOptions extends Pick<LinearOptions, 'bias' | 'generator' | 'device'> {
+export interface GroupedLinearOptions extends Pick<LinearOptions, 'generator' | 'device'> {
+  /** Whether each expert has a bias (default false); it starts at zero. */
+  bias?: boolean;
   /** Scale each expert's matrix down to this root mean square, with ε under the root (default: as it is). */
   normalize?: { rms: number; eps: number };
 }
@@ -53,7 +55,7 @@ export class GroupedLinear extends Module {
    * @returns [rows, dOut]
    */
   forward(rows: Tensor, offsets: Tensor): Tensor {
-    return groupedLinear(rows, this.#weights(), this.bias, offsets);
+    return this.tidied(() => groupedLinear(rows, this.#weights(), this.bias, offsets));
   }
 
   // The op that normalises takes one matrix; here each expert has its own root mean square.

@@ -22,14 +22,7 @@ export { GroupedLinear, type GroupedLinearOptions } from './groupedLinear';
 export { LayerNorm, type LayerNormOptions } from './layerNorm';
 export { Linear, type LinearOptions } from './linear';
 export { CrossEntropyLoss, MSELoss } from './loss';
-export {
-  LinearLayer,
-  Module,
-  UnaryModule,
-  type HostTensor,
-  type LoadReport,
-  type StateDict,
-} from './module';
+export { LinearLayer, Module, UnaryModule } from './module';
 export { MoE, type MoEOptions } from './moe';
 export { MoELinear, type MoELinearOptions } from './moeLinear';
 export {
@@ -53,3 +46,4 @@ export {
 } from './namedLinear';
 export { allOrNothing, Parameter } from './parameter';
 export { Sequential } from './sequential';
+export type { HostTensor, LoadReport, StateDict } from './stateDict';

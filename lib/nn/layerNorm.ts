@@ -1,4 +1,5 @@
 import { layerNorm, type Device, type Tensor } from '../tensor';
+import { requireFloat, requireLastAxis } from '../tensor/checks';
 import { requirePositiveInteger } from './check';
 import { UnaryModule } from './module';
 import { VECTOR } from './muP';
@@ -31,6 +32,8 @@ export class LayerNorm extends UnaryModule {
 
   /** @param x [..., width] @returns the same shape */
   forward(x: Tensor): Tensor {
+    requireFloat('x', x);
+    requireLastAxis('x', x, this.weight.size, 'width');
     return layerNorm(x, this.weight, this.bias, this.eps);
   }
 }

@@ -1,23 +1,6 @@
-import { EinlinearError } from '../errors';
-import { Tensor } from '../tensor';
+import { tidy, type Tensor } from '../tensor';
 import { Parameter } from './parameter';
-
-/** Values of one tensor outside any device, as a checkpoint file holds them. */
-export interface HostTensor {
-  shape: readonly number[];
-  data: Float32Array;
-}
-
-/** What {@link Module.loadStateDict} accepts: values by parameter name. */
-export type StateDict = ReadonlyMap<string, Tensor | HostTensor>;
-
-/** What {@link Module.loadStateDict} found different. */
-export interface LoadReport {
-  /** Names the module has and the state lacks. */
-  missing: string[];
-  /** Names the state has and the module lacks. */
-  unexpected: string[];
-}
+import { loadTensors, type LoadReport, type StateDict } from './stateDict';
 
 /**
  * A part of a model. Parameters and submodules are found among its own properties (also in arrays of
@@ -84,50 +67,32 @@ export abstract class Module {
   }
 
   /**
-   * Copies values into the parameters. Every name and shape is checked before anything is changed.
+   * Copies values into the parameters, after everything has been checked.
    *
    * @param state values by parameter name
    * @param options.strict whether names must match exactly (default); otherwise what both have is copied
    * @returns the missing and unexpected names (both empty if strict)
-   * @throws EinlinearError CHECKPOINT_MISMATCH listing all missing names, unexpected names and wrong shapes
+   * @throws EinlinearError CHECKPOINT_MISMATCH listing all missing names, unexpected names, wrong shapes and values
+   *   that are not live float32; INVALID_ARGUMENT unless the state is a Map; DISPOSED
    */
   loadStateDict(state: StateDict, { strict = true }: { strict?: boolean } = {}): LoadReport {
-    if (!((state as unknown) instanceof Map)) {
-      throw new EinlinearError(
-        'INVALID_ARGUMENT',
-        `Expected the state to be a Map from name to tensor, as stateDict() gives, got ${typeof state}`,
-        { type: typeof state },
-      );
-    }
-    const parameters = new Map(this.namedParameters());
-    const missing = [...parameters.keys()].filter((name) => !state.has(name));
-    const unexpected = [...state.keys()].filter((name) => !parameters.has(name));
-    const wrongShapes: { name: string; expected: number[]; got: number[] }[] = [];
-    for (const [name, parameter] of parameters) {
-      const value = state.get(name);
-      if (value !== undefined && !sameShape(value.shape, parameter.shape)) {
-        wrongShapes.push({ name, expected: [...parameter.shape], got: [...value.shape] });
-      }
-    }
-    if (wrongShapes.length > 0 || (strict && missing.length + unexpected.length > 0)) {
-      const problems = [
-        missing.length > 0 && strict ? `missing: ${missing.join(', ')}` : '',
-        unexpected.length > 0 && strict ? `unexpected: ${unexpected.join(', ')}` : '',
-        ...wrongShapes.map(
-          (w) => `${w.name} expected shape [${w.expected.join(', ')}], got [${w.got.join(', ')}]`,
-        ),
-      ].filter((problem) => problem !== '');
-      throw new EinlinearError(
-        'CHECKPOINT_MISMATCH',
-        `Expected the state to match the module; ${problems.join('; ')}`,
-        { missing, unexpected, wrongShapes },
-      );
-    }
-    for (const [name, parameter] of parameters) {
-      const value = state.get(name);
-      if (value !== undefined) parameter.copyFrom(value instanceof Tensor ? value : value.data);
-    }
-    return { missing, unexpected };
+    return loadTensors('the module', new Map(this.namedParameters()), state, strict);
+  }
+
+  /**
+   * Runs what a forward or a loss does in a `tidy`, so that nothing but its result stays, and nothing at all when it
+   * throws. What modules remember of it (the auxiliary losses of gates) goes to the caller beside the result.
+   */
+  protected tidied<T>(body: () => T): T {
+    return tidy(() => ({
+      result: body(),
+      remembered: this.modules().map((module) => module.remembered),
+    })).result;
+  }
+
+  /** The tensor of the last forward that is read after it; null for modules that remember none. */
+  protected get remembered(): Tensor | null {
+    return null;
   }
 
   /** Switches dropout on (or off) here and in every submodule. */
@@ -157,10 +122,6 @@ export abstract class Module {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((size, i) => size === b[i]);
 }
 
 /** A module that maps one tensor to one tensor. */

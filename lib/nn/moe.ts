@@ -1,5 +1,6 @@
 import { dropout, gelu, moeCombine, moeDispatch, type Generator, type Tensor } from '../tensor';
 import { denseInitStd, type Fans } from '../structure';
+import { requireObject } from '../checks';
 import { requireInRange, requirePositiveInteger } from './check';
 import { Gate } from './gate';
 import { GroupedLinear } from './groupedLinear';
@@ -8,11 +9,13 @@ import { UnaryModule } from './module';
 import { matrix } from './muP';
 import { allOrNothing } from './parameter';
 
-export interface MoEOptions extends Omit<LinearOptions, 'baseFans'> {
+export interface MoEOptions extends Omit<LinearOptions, 'bias' | 'baseFans'> {
   /** How many two-layer experts. */
   experts: number;
   /** How many experts each token goes through (default 2). */
   k?: number;
+  /** Whether the experts' layers have biases (default false); they start at zero. */
+  bias?: boolean;
   /** Width between an expert's two layers (default 4 · dModel). */
   hidden?: number;
   /** Form of the GELU between them (default 'none': erf). */
@@ -44,6 +47,7 @@ export class MoE extends UnaryModule {
   /** @throws EinlinearError OUT_OF_RANGE if k exceeds the number of experts */
   constructor(dModel: number, options: MoEOptions) {
     super();
+    requireObject('options', options);
     requirePositiveInteger('dModel', dModel);
     const { experts, k = 2, hidden = 4 * dModel, zeroInit = false, baseFans } = options;
     const { bias = false, generator, device } = options;
@@ -55,7 +59,10 @@ export class MoE extends UnaryModule {
     this.#dropout = options.dropout ?? 0;
     this.#dropoutGenerator = options.dropoutGenerator;
     const parts = allOrNothing(() => ({
-      gate: new Gate(dModel, experts, k, { baseFans, device }),
+      gate: new Gate(dModel, experts, k, {
+        baseFans: baseFans && { fanIn: baseFans.fanIn, fanOut: experts },
+        device,
+      }),
       up: new GroupedLinear(
         experts,
         dModel,
@@ -88,13 +95,15 @@ export class MoE extends UnaryModule {
 
   /** @param x [..., dModel] @returns [..., dModel] */
   forward(x: Tensor): Tensor {
-    const { index, weight } = this.gate.forward(x);
-    const { rows, position, offsets } = moeDispatch(x, index, this.gate.experts);
-    const hidden = gelu(this.up.forward(rows, offsets), { approximate: this.#gelu });
-    const out = dropout(this.down.forward(hidden, offsets), this.#dropout, {
-      training: this.training,
-      generator: this.#dropoutGenerator,
+    return this.tidied(() => {
+      const { index, weight } = this.gate.forward(x);
+      const { rows, position, offsets } = moeDispatch(x, index, this.gate.experts);
+      const hidden = gelu(this.up.forward(rows, offsets), { approximate: this.#gelu });
+      const out = dropout(this.down.forward(hidden, offsets), this.#dropout, {
+        training: this.training,
+        generator: this.#dropoutGenerator,
+      });
+      return moeCombine(out, weight, position, weight.size / this.gate.k).reshape(x.shape);
     });
-    return moeCombine(out, weight, position, weight.size / this.gate.k).reshape(x.shape);
   }
 }

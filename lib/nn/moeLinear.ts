@@ -7,6 +7,7 @@ import {
   type MatrixMoEPlan,
   type Structure,
 } from '../structure';
+import { requireObject, requireOneOf } from '../checks';
 import { requirePositiveInteger } from './check';
 import { Gate } from './gate';
 import { GroupedLinear, type GroupedLinearOptions } from './groupedLinear';
@@ -47,9 +48,11 @@ export class MoELinear extends LinearLayer {
   /** @throws EinlinearError OUT_OF_RANGE if k exceeds the number of experts */
   constructor(dIn: number, dOut: number, options: MoELinearOptions) {
     super();
+    requireObject('options', options);
     requirePositiveInteger('dIn', dIn);
     requirePositiveInteger('dOut', dOut);
     const { experts, k = 2, expert = 'dense', zeroInit = false, bias = true } = options;
+    requireOneOf('expert', expert, ['dense', 'low-rank']);
     const { baseFans, generator, device } = options;
     const { normalize = true, rank } = options;
     const ranked = rank === undefined ? {} : { rank };
@@ -82,7 +85,7 @@ export class MoELinear extends LinearLayer {
       };
     };
     const parts = allOrNothing(() => ({
-      gate: new Gate(dIn, experts, k, { baseFans, device }),
+      gate: new Gate(dIn, experts, k, { fans, baseFans, device }),
       ...matrices(),
     }));
     this.gate = parts.gate;
@@ -97,12 +100,14 @@ export class MoELinear extends LinearLayer {
 
   /** @param x [..., dIn] @returns [..., dOut] */
   forward(x: Tensor): Tensor {
-    const { index, weight } = this.gate.forward(x);
-    const { rows, position, offsets } = moeDispatch(x, index, this.gate.experts);
-    const hidden = this.first === null ? rows : this.first.forward(rows, offsets);
-    const out = this.last.forward(hidden, offsets);
-    const y = moeCombine(out, weight, position, weight.size / this.gate.k);
-    return y.reshape([...x.shape.slice(0, -1), this.dOut]);
+    return this.tidied(() => {
+      const { index, weight } = this.gate.forward(x);
+      const { rows, position, offsets } = moeDispatch(x, index, this.gate.experts);
+      const hidden = this.first === null ? rows : this.first.forward(rows, offsets);
+      const out = this.last.forward(hidden, offsets);
+      const y = moeCombine(out, weight, position, weight.size / this.gate.k);
+      return y.reshape([...x.shape.slice(0, -1), this.dOut]);
+    });
   }
 }
 

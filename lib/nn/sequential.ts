@@ -11,6 +11,6 @@ export class Sequential extends UnaryModule {
   }
 
   forward(x: Tensor): Tensor {
-    return this.layers.reduce((value, layer) => layer.forward(value), x);
+    return this.tidied(() => this.layers.reduce((value, layer) => layer.forward(value), x));
   }
 }

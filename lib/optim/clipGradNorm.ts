@@ -1,5 +1,7 @@
-import { noGrad, zeros, type Tensor } from '../tensor';
+import { requireArray } from '../checks';
 import { EinlinearError } from '../errors';
+import { tidy, zeros, type Tensor } from '../tensor';
+import { requireSameDevice, requireTensor } from '../tensor/checks';
 import type { Parameter } from '../nn';
 
 /** Global gradient norm and the factor that brings it down to the limit; scalars on the device. */
@@ -14,7 +16,8 @@ export interface ClippedNorm {
  * Measures the gradients for clipping without waiting for the device; the gradients stay as they are.
  *
  * @param maxNorm limit of the global norm; Infinity only measures
- * @throws EinlinearError INVALID_ARGUMENT if no parameter has a gradient, or maxNorm is not positive
+ * @throws EinlinearError INVALID_ARGUMENT if no parameter has a gradient, or maxNorm is not positive;
+ *   DEVICE_MISMATCH for gradients on several devices; DISPOSED
  */
 export function clipGradNorm(parameters: readonly Parameter[], maxNorm: number): ClippedNorm {
   if (!(maxNorm > 0)) {
@@ -26,6 +29,8 @@ export function clipGradNorm(parameters: readonly Parameter[], maxNorm: number):
       },
     );
   }
+  requireArray('parameters', parameters);
+  parameters.forEach((parameter, i) => requireTensor(`parameters[${i}]`, parameter));
   const grads = parameters.map((parameter) => parameter.grad).filter((grad) => grad !== null);
   if (grads.length === 0) {
     throw new EinlinearError(
@@ -33,8 +38,10 @@ export function clipGradNorm(parameters: readonly Parameter[], maxNorm: number):
       `Expected at least one parameter with a gradient, got ${parameters.length} without`,
     );
   }
-  const { device } = grads[0];
-  return noGrad(() => {
+  const device = requireSameDevice(
+    Object.fromEntries(grads.map((grad, i) => [`gradient ${i}`, grad])),
+  );
+  return tidy(() => {
     const squares = zeros([grads.length], { device });
     grads.forEach((grad, slot) =>
       device.ops.sumSquares(grad.size, slot, grad.buffer, squares.buffer),
@@ -43,7 +50,6 @@ export function clipGradNorm(parameters: readonly Parameter[], maxNorm: number):
     const scale = zeros([], { device });
     const limit = Math.min(maxNorm, LARGEST_FLOAT);
     device.ops.clipScale(grads.length, limit, squares.buffer, norm.buffer, scale.buffer);
-    squares.dispose();
     return { norm, scale };
   });
 }

@@ -1,6 +1,9 @@
+import { describe, requireArray, requireObject } from '../checks';
 import { EinlinearError } from '../errors';
-import { noGrad, Tensor, zeros } from '../tensor';
-import { Module, type HostTensor, type OptimizerKind, type Parameter } from '../nn';
+import { noGrad, zeros, type Tensor } from '../tensor';
+import { requireFloat, requireSameDevice, requireShape } from '../tensor/checks';
+import { Module, Parameter, type OptimizerKind, type StateDict } from '../nn';
+import { loadTensors } from '../nn/stateDict';
 import { parameterGroups, type ParameterGroup } from './parameterGroups';
 
 /** What an optimiser needs to go on where it was. */
@@ -14,7 +17,7 @@ export interface OptimizerState {
 /** An {@link OptimizerState} read from a file. */
 export interface LoadableOptimizerState {
   step: number;
-  tensors: ReadonlyMap<string, Tensor | HostTensor>;
+  tensors: StateDict;
 }
 
 /** One parameter with what its update needs. */
@@ -39,13 +42,14 @@ export abstract class Optimizer {
   readonly #slots: readonly Slot[];
   readonly #momentNames: readonly string[];
   #step = 0;
+  #disposed = false;
 
   /**
    * @param target a module (its `parameterGroups` are used) or groups
    * @param kind rule by which a module's learning rates transfer
    * @param momentNames what is kept beside each parameter, starting at zero
-   * @throws EinlinearError INVALID_ARGUMENT for a learning rate or decay that is negative or not a number, and for
-   *   a parameter that is in two groups
+   * @throws EinlinearError INVALID_ARGUMENT for a learning rate or decay that is negative or not a number, for a
+   *   target that is neither, and for a parameter that is in two groups; DISPOSED for one that was disposed
    */
   protected constructor(
     target: Module | readonly ParameterGroup[],
@@ -57,7 +61,9 @@ export abstract class Optimizer {
     requireAtLeastZero('lr', lr);
     requireAtLeastZero('weightDecay', weightDecay);
     const groups =
-      target instanceof Module ? parameterGroups(target, { optimizer: kind, weightDecay }) : target;
+      target instanceof Module
+        ? parameterGroups(target, { optimizer: kind, weightDecay })
+        : requireGroups(target);
     const names = new Set<string>();
     const parameters = new Set<Parameter>();
     for (const [name, parameter] of groups.flatMap((group) => group.parameters)) {
@@ -68,6 +74,7 @@ export abstract class Optimizer {
           { name },
         );
       }
+      parameter.requireLive();
       names.add(name);
       parameters.add(parameter);
     }
@@ -114,15 +121,28 @@ export abstract class Optimizer {
     return this.#slots.map((slot) => slot.parameter);
   }
 
-  /** Updates every parameter that has a gradient, in place. */
+  /**
+   * Updates every parameter that has a gradient, in place. A step that is refused changes nothing and does not count.
+   *
+   * @throws EinlinearError DISPOSED for an optimiser or parameter that was disposed; INVALID_ARGUMENT for a learning
+   *   rate that is negative or not a number; DTYPE_MISMATCH, SHAPE_MISMATCH, DEVICE_MISMATCH for `gradScale`
+   */
   step({ gradScale = null }: StepOptions = {}): void {
-    this.#step += 1;
+    this.#requireLive();
+    requireAtLeastZero('lr', this.lr);
+    if (gradScale !== null) requireScalar('gradScale', gradScale);
+    for (const { name, parameter } of this.#slots) {
+      parameter.requireLive();
+      if (parameter.grad !== null) requireSameDevice({ [name]: parameter, gradScale });
+    }
+    const step = this.#step + 1;
     noGrad(() => {
       for (const slot of this.#slots) {
         const { grad } = slot.parameter;
-        if (grad !== null) this.update(slot, grad, gradScale, this.#step);
+        if (grad !== null) this.update(slot, grad, gradScale, step);
       }
     });
+    this.#step = step;
   }
 
   /** Updates one parameter; `step` counts from 1. */
@@ -139,54 +159,39 @@ export abstract class Optimizer {
   }
 
   /**
-   * Copies step count and moments in, after checking all names and shapes.
+   * Copies step count and moments in, after everything has been checked.
    *
-   * @throws EinlinearError CHECKPOINT_MISMATCH listing what is missing, unexpected or of another shape
+   * @throws EinlinearError CHECKPOINT_MISMATCH listing what is missing, unexpected, of another shape or not live
+   *   float32; INVALID_ARGUMENT unless the state is an object with a Map of tensors; DISPOSED
    */
   loadStateDict(state: LoadableOptimizerState): void {
-    if (!Number.isSafeInteger(state.step) || state.step < 0) {
+    this.#requireLive();
+    requireObject('state', state);
+    const { step, tensors } = state;
+    if (!Number.isSafeInteger(step) || step < 0) {
       throw new EinlinearError(
         'CHECKPOINT_MISMATCH',
-        `Expected the optimiser's step to be a whole number, got ${state.step}`,
-        { step: state.step },
+        `Expected the optimiser's step to be a whole number, got ${describe(step)}`,
+        { step },
       );
     }
-    const moments = new Map(this.#namedMoments());
-    const missing = [...moments.keys()].filter((name) => !state.tensors.has(name));
-    const unexpected = [...state.tensors.keys()].filter((name) => !moments.has(name));
-    const wrongShapes = [...moments].filter(([name, moment]) => {
-      const value = state.tensors.get(name);
-      return value !== undefined && value.shape.join() !== moment.shape.join();
-    });
-    if (missing.length + unexpected.length + wrongShapes.length > 0) {
-      const problems = [
-        missing.length > 0 ? `missing: ${missing.join(', ')}` : '',
-        unexpected.length > 0 ? `unexpected: ${unexpected.join(', ')}` : '',
-        ...wrongShapes.map(
-          ([name, moment]) =>
-            `${name} expected shape [${moment.shape.join(', ')}], got [${(state.tensors.get(name)?.shape ?? []).join(', ')}]`,
-        ),
-      ].filter((problem) => problem !== '');
-      throw new EinlinearError(
-        'CHECKPOINT_MISMATCH',
-        `Expected the state to match the optimiser; ${problems.join('; ')}`,
-        { missing, unexpected, wrongShapes: wrongShapes.map(([name]) => name) },
-      );
-    }
-    for (const [name, moment] of moments) {
-      const value = state.tensors.get(name);
-      if (value !== undefined) moment.copyFrom(value instanceof Tensor ? value : value.data);
-    }
-    this.#step = state.step;
+    loadTensors('the optimiser', new Map(this.#namedMoments()), tensors);
+    this.#step = step;
   }
 
-  /** Frees the moments (not the parameters). Idempotent. */
+  /** Frees the moments (not the parameters), after which the optimiser takes no more steps. Idempotent. */
   dispose(): void {
+    this.#disposed = true;
     for (const slot of this.#slots) for (const moment of slot.moments) moment.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #requireLive(): void {
+    if (!this.#disposed) return;
+    throw new EinlinearError('DISPOSED', 'Expected a live optimiser, got one that was disposed');
   }
 
   #namedMoments(): [string, Tensor][] {
@@ -197,6 +202,35 @@ export abstract class Optimizer {
       ]),
     );
   }
+}
+
+/** Groups as a JavaScript caller may pass them. */
+function requireGroups(target: unknown): readonly ParameterGroup[] {
+  if (!Array.isArray(target)) {
+    throw new EinlinearError(
+      'INVALID_ARGUMENT',
+      `Expected a Module or an array of parameter groups, got ${describe(target)}`,
+    );
+  }
+  for (const [i, group] of (target as readonly unknown[]).entries()) {
+    const { parameters } = Object(group) as { parameters?: unknown };
+    requireArray(`parameters of group ${i}`, parameters);
+    for (const entry of parameters) {
+      const [name, parameter] = Array.isArray(entry) ? (entry as unknown[]) : [];
+      if (typeof name === 'string' && parameter instanceof Parameter) continue;
+      throw new EinlinearError(
+        'INVALID_ARGUMENT',
+        `Expected the parameters of group ${i} to be pairs of a name and a Parameter, got ${describe(entry)}`,
+      );
+    }
+  }
+  return target as readonly ParameterGroup[];
+}
+
+/** A live float32 tensor of one element. */
+function requireScalar(name: string, tensor: Tensor): void {
+  requireFloat(name, tensor);
+  if (tensor.size !== 1) requireShape(name, tensor, []);
 }
 
 /** @throws EinlinearError INVALID_ARGUMENT unless value is a finite number >= 0 */

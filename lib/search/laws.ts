@@ -234,7 +234,8 @@ function requireDistinct(logs: readonly LogPoint[], count: number): void {
 /** Lower convex hull of points sorted by x, then y, up to where the closing corner is seen. */
 function lowerLeftHull<P extends LawPoint>(sorted: readonly LogPoint<P>[]): LogPoint<P>[] {
   const hull: LogPoint<P>[] = [];
-  const corner = { x: sorted.at(-1)!.x + 1, y: Math.max(...sorted.map(({ y }) => y)) + 1 };
+  const highest = sorted.reduce((top, { y }) => Math.max(top, y), -Infinity);
+  const corner = { x: sorted.at(-1)!.x + 1, y: highest + 1 };
   const dropHidden = (x: number, y: number): void => {
     while (hull.length >= 2) {
       const [o, p] = [hull.at(-2)!, hull.at(-1)!];

@@ -1,8 +1,9 @@
+import { requireOneOf } from '../checks';
 import { EinlinearError } from '../errors';
 import { nearestDivisorPair, nearestFactorization, primeFactorPair } from './factorize';
 import { positiveInteger, roundHalfEven } from './integers';
 import { formatTheta, validateTheta } from './theta';
-import { INDEX_NAMES, type EinsumSizes, type Rounding, type Theta } from './types';
+import { INDEX_NAMES, ROUNDINGS, type EinsumSizes, type Rounding, type Theta } from './types';
 
 /** Largest relative difference between a width and the product of its rounded sizes that the paper's layer accepts. */
 export const PAPER_PADDING_TOLERANCE = 0.15;
@@ -15,7 +16,8 @@ export const PAPER_PADDING_TOLERANCE = 0.15;
  * (|product − width| / width).
  *
  * @throws EinlinearError INVALID_THETA for a θ outside the space, INVALID_ARGUMENT for widths that are not
- *   positive integers, NOT_FACTORABLE if the paper's rounding misses a width by more than `tolerance`.
+ *   positive integers or a rounding that is neither, NOT_FACTORABLE if the paper's rounding misses a width by
+ *   more than `tolerance`.
  */
 export function sizesFromTheta(
   theta: Theta,
@@ -25,6 +27,7 @@ export function sizesFromTheta(
 ): EinsumSizes {
   const { rounding = 'divisors', tolerance = PAPER_PADDING_TOLERANCE } = options;
   validateTheta(theta);
+  requireOneOf('rounding', rounding, ROUNDINGS);
   positiveInteger('dIn', dIn);
   positiveInteger('dOut', dOut);
   const rho = roundHalfEven(Math.min(dIn, dOut) ** theta.rho);
@@ -80,7 +83,8 @@ export function relativePadding(sizes: EinsumSizes): { input: number; output: nu
  * Sizes of a block tensor-train of integer rank: dIn = α·γ, dOut = φ·ε, β = δ = 1. 'divisors' takes the
  * nearest pairs of divisors (768 → 24·32), 'paper' the published prime-factor scheme (768 → 16·48).
  *
- * @throws EinlinearError INVALID_ARGUMENT for widths or a rank that are not positive integers.
+ * @throws EinlinearError INVALID_ARGUMENT for widths or a rank that are not positive integers, or a rounding
+ *   that is neither.
  */
 export function bttSizes(
   dIn: number,
@@ -91,7 +95,9 @@ export function bttSizes(
   positiveInteger('dIn', dIn);
   positiveInteger('dOut', dOut);
   positiveInteger('rank', rank);
-  const split = options.rounding === 'paper' ? primeFactorPair : nearestDivisorPair;
+  const { rounding = 'divisors' } = options;
+  requireOneOf('rounding', rounding, ROUNDINGS);
+  const split = rounding === 'paper' ? primeFactorPair : nearestDivisorPair;
   const [alpha, gamma] = split(dIn);
   const [phi, epsilon] = split(dOut);
   return { dIn, dOut, alpha, beta: 1, gamma, delta: 1, epsilon, phi, rho: rank };

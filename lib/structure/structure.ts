@@ -1,7 +1,8 @@
+import { requireBooleans, requireOneOf } from '../checks';
 import { EinlinearError } from '../errors';
 import { positiveInteger } from './integers';
 import { formatTheta, parseTheta, thetaToArray, validateTheta } from './theta';
-import type { Rounding, Theta } from './types';
+import { ROUNDINGS, type Rounding, type Theta } from './types';
 
 /**
  * What one string in a configuration stands for. `normalize` is weight normalisation, `gains` the learned
@@ -100,7 +101,8 @@ const DEFAULT_K = 2;
  * nearest divisors. The θ of a dense layer, (1|0|0|0|1|0|1), stands for `dense`, which runs as one product.
  *
  * @throws EinlinearError INVALID_ARGUMENT for an unknown name or option, a value outside its range, or
- *   options that contradict each other; INVALID_THETA for a θ outside the space.
+ *   options that contradict each other; OUT_OF_RANGE for k beyond the experts; INVALID_THETA for a θ outside
+ *   the space.
  */
 export function parseStructure(text: string): Structure {
   if (typeof (text as unknown) !== 'string') {
@@ -205,7 +207,8 @@ export function lowRank(
 /**
  * Checks a structure that was made by hand.
  *
- * @throws EinlinearError INVALID_ARGUMENT or INVALID_THETA naming the value and what was expected.
+ * @throws EinlinearError INVALID_ARGUMENT, INVALID_THETA or (k beyond the experts) OUT_OF_RANGE, naming the value and
+ *   what was expected.
  */
 export function validateStructure(structure: Structure): Structure {
   const kind = (structure as { kind?: unknown } | null | undefined)?.kind;
@@ -217,6 +220,10 @@ export function validateStructure(structure: Structure): Structure {
     );
   }
   if (structure.kind === 'einsum') validateTheta(structure.theta);
+  const given: Readonly<Partial<Record<string, unknown>>> = { ...structure };
+  const { normalize = true, gains = true, rounding = 'divisors' } = given;
+  requireBooleans({ normalize, gains });
+  requireOneOf('rounding', rounding, ROUNDINGS);
   if ('rank' in structure && structure.rank !== undefined) {
     positiveInteger('rank', structure.rank);
   }
@@ -250,7 +257,7 @@ export function validateStructure(structure: Structure): Structure {
     positiveInteger('k', k);
     if (k > experts) {
       throw new EinlinearError(
-        'INVALID_ARGUMENT',
+        'OUT_OF_RANGE',
         `Expected k to be at most ${experts} (the number of experts), got ${k}`,
         { k, experts },
       );

@@ -1,3 +1,4 @@
+import { describe } from '../checks';
 import { EinlinearError } from '../errors';
 import { INDEX_NAMES, type IndexName, type Theta } from './types';
 
@@ -81,6 +82,13 @@ export function formatTheta(theta: Theta): string {
  *   further than 0.01 from one.
  */
 export function validateTheta(theta: Theta): Theta {
+  if (typeof theta !== 'object' || theta === null) {
+    throw new EinlinearError(
+      'INVALID_THETA',
+      `Expected θ to be an object of seven exponents, got ${describe(theta)}`,
+      { theta },
+    );
+  }
   for (const name of INDEX_NAMES) {
     const value: unknown = theta[name];
     if (typeof value !== 'number' || !(value >= 0 && value <= 1)) {

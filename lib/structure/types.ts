@@ -55,6 +55,8 @@ export interface EinsumSizes {
  */
 export type Rounding = 'divisors' | 'paper';
 
+export const ROUNDINGS: readonly Rounding[] = ['divisors', 'paper'];
+
 /** Inputs and outputs of a matrix as its initialisation sees them. */
 export interface Fans {
   readonly fanIn: number;

@@ -1,3 +1,4 @@
+import { describe as describeValue } from '../checks';
 import { EinlinearError } from '../errors';
 import type { Device } from './device';
 import { Tensor } from './tensor';
@@ -7,14 +8,11 @@ export function formatShape(shape: readonly (number | string)[]): string {
   return `[${shape.join(', ')}]`;
 }
 
-/** A value as messages show it. */
+/** A value, which may be a tensor, as messages show it. */
 export function describe(value: unknown): string {
-  if (value instanceof Tensor) return `a tensor of shape ${formatShape(value.shape)}`;
-  if (value === null || value === undefined) return String(value);
-  if (Array.isArray(value)) return 'an array';
-  if (typeof value === 'string') return `'${value}'`;
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+  return value instanceof Tensor
+    ? `a tensor of shape ${formatShape(value.shape)}`
+    : describeValue(value);
 }
 
 /** A live tensor. */

@@ -159,7 +159,7 @@ export function tensor(data: TensorData, options: TensorOptions = {}): Tensor {
     const values = toInt32(flat.values);
     return finish(upload(values, shape, { dtype, range: rangeOf(values) }, target), options);
   }
-  return finish(upload(Float32Array.from(flat.values), shape, {}, target), options);
+  return finish(upload(new Float32Array(flat.values), shape, {}, target), options);
 }
 
 /**

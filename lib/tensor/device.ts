@@ -166,6 +166,22 @@ export function device(name: DeviceName = 'cpu', options: DeviceOptions = {}): D
   return new Device(name, options);
 }
 
+/** What {@link preferredDevice} found. */
+export interface PreferredDevice {
+  name: DeviceName;
+  /** Why it is not the GPU, where it is not. */
+  reason: string | null;
+}
+
+/** The device to use when any will do: the first GPU where one works, otherwise the CPU, with the reason. */
+export function preferredDevice(): PreferredDevice {
+  const cuda = native()
+    .backends()
+    .find(({ name }) => name === 'cuda');
+  if (cuda?.available) return { name: 'cuda', reason: null };
+  return { name: 'cpu', reason: cuda?.reason ?? 'there is no CUDA backend' };
+}
+
 /**
  * The device that tensors are created on when none is named: what the environment variable
  * EINLINEAR_DEVICE names, or the CPU. Opened at the first use.

@@ -3,7 +3,10 @@ import './methods';
 
 export type { DType } from './dtype';
 export { Device, defaultDevice, device, memory, setDefaultDevice } from './device';
-export type { DeviceName, DeviceOptions, MemoryInfo } from './device';
+export type { Compute, DeviceName, DeviceOptions, MemoryInfo } from './device';
+export { preferredDevice } from './device';
+export type { PreferredDevice } from './device';
+export { autocast } from './autocast';
 export { Storage } from './storage';
 export { Tensor } from './tensor';
 export type { ValueRange } from './tensor';

@@ -96,7 +96,7 @@ export function crossEntropy(
 }
 
 /**
- * Mean of (prediction − target)² over all elements.
+ * Mean of (prediction − target)² over all elements; NaN where there is none, as in PyTorch.
  *
  * @param prediction any shape
  * @param target the same shape

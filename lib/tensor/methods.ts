@@ -1,3 +1,4 @@
+import { requireArray } from '../checks';
 import type { AttentionOptions } from './attention';
 import type { DropoutOptions } from './dropout';
 import { dropout } from './dropout';
@@ -163,6 +164,7 @@ const methods: TensorMethods & ThisType<Tensor> = {
     return shape.slice(this, dim, start, end);
   },
   concat(others, dim) {
+    requireArray('others', others);
     return shape.concat([this, ...others], dim);
   },
   expand(sizes) {

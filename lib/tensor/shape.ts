@@ -1,5 +1,5 @@
+import { requireArray } from '../checks';
 import { EinlinearError } from '../errors';
-
 import { expandStorage, sumTo } from './broadcast';
 import {
   describe,
@@ -97,6 +97,7 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
  */
 export function permute(x: Tensor, dims: readonly number[]): Tensor {
   requireTensor('x', x);
+  requireArray('dims', dims);
   const order = dims.map((dim) => requireDim('dims', dim, x.ndim));
   if (order.length !== x.ndim || new Set(order).size !== x.ndim) {
     throw new EinlinearError(
@@ -196,9 +197,10 @@ export function slice(x: Tensor, dim: number, start: number, end?: number): Tens
  * Tensors joined along one axis.
  *
  * @param tensors at least one, equal in every other axis and in dtype
- * @throws INVALID_ARGUMENT for an empty list; SHAPE_MISMATCH; DTYPE_MISMATCH
+ * @throws INVALID_ARGUMENT for an empty list, or none; SHAPE_MISMATCH; DTYPE_MISMATCH
  */
 export function concat(tensors: readonly Tensor[], dim: number = 0): Tensor {
+  requireArray('tensors', tensors);
   const head = tensors.at(0);
   if (head === undefined) {
     throw new EinlinearError('INVALID_ARGUMENT', 'Expected at least one tensor to join, got none');
@@ -318,13 +320,16 @@ export function pad(
 ): Tensor {
   requireTensor('x', x);
   requireNumber('value', value);
+  requireArray('padding', padding);
   if (padding.length !== x.ndim) {
     throw new EinlinearError(
       'INVALID_ARGUMENT',
       `Expected padding to have one pair for each of the ${x.ndim} axes, got ${padding.length}`,
     );
   }
-  padding.forEach(([before, after], i) => {
+  padding.forEach((pair, i) => {
+    requireArray(`padding[${i}]`, pair);
+    const [before, after] = pair;
     requireInteger(`padding[${i}][0]`, before, 0);
     requireInteger(`padding[${i}][1]`, after, 0);
   });

@@ -1,5 +1,6 @@
 import { EinlinearError } from '../errors';
 import { Binary } from '../native';
+import type { Compute } from './device';
 import type { Storage } from './storage';
 import type { Workspace } from './workspace';
 import { withWorkspace } from './workspace';
@@ -32,18 +33,21 @@ export class GradNode {
   readonly gradients: (Storage | null)[];
   private saved: readonly Storage[];
   private rule: BackwardRule | null;
+  private readonly compute: Compute;
   private holders = 0;
   private consumed = false;
 
-  /** Retains the nodes of `inputs` and the storages of `saved`. */
+  /** Retains the nodes of `inputs` and the storages of `saved`; the rule computes as `compute` says. */
   constructor(
     name: string,
     outputs: number,
     inputs: readonly (Edge | null)[],
     saved: readonly Storage[],
     rule: BackwardRule | null,
+    compute: Compute = 'float32',
   ) {
     this.name = name;
+    this.compute = compute;
     this.inputs = inputs;
     this.saved = saved;
     this.rule = rule;
@@ -74,9 +78,15 @@ export class GradNode {
   consume(device: Workspace['device']): void {
     if (this.rule !== null && this.gradients.some((gradient) => gradient !== null)) {
       const rule = this.rule;
-      withWorkspace(device, (workspace) => {
-        rule(this.gradients, new GradientSink(workspace, this.inputs));
-      });
+      const before = device.compute;
+      device.compute = this.compute;
+      try {
+        withWorkspace(device, (workspace) => {
+          rule(this.gradients, new GradientSink(workspace, this.inputs));
+        });
+      } finally {
+        device.compute = before;
+      }
     }
     this.clearGradients();
     this.consumed = true;

@@ -1,4 +1,5 @@
 /// <reference lib="esnext.disposable" />
+import { requireArray } from '../checks';
 import { EinlinearError } from '../errors';
 import type { NativeBuffer } from '../native';
 import type { Device } from './device';
@@ -232,6 +233,9 @@ export class Tensor {
    * Overwrites the values in place with those of a tensor of the same shape and dtype, or of an
    * array of as many numbers. Not recorded; the memory may be shared with views and saved for
    * backward, so write only to parameters, between steps.
+   *
+   * @throws SHAPE_MISMATCH, DTYPE_MISMATCH; OUT_OF_RANGE for a number that an int32 cannot hold;
+   *   INVALID_ARGUMENT for what is neither; DISPOSED
    */
   copyFrom(source: Tensor | Float32Array | Int32Array | readonly number[]): this {
     this.requireLive();
@@ -268,6 +272,7 @@ export class Tensor {
       }
       return this.copyFrom(source.dataSync());
     }
+    if (!ArrayBuffer.isView(source)) requireArray('the source', source);
     if (source.length !== this.size) {
       throw new EinlinearError(
         'SHAPE_MISMATCH',
@@ -275,9 +280,9 @@ export class Tensor {
       );
     }
     if (this.dtype === 'float32') {
-      this.device.native.upload(this.buffer, Float32Array.from(source), 0);
+      this.device.native.upload(this.buffer, new Float32Array(source), 0);
     } else {
-      const values = Int32Array.from(source);
+      const values = new Int32Array(source);
       if (values.some((value, i) => value !== source[i])) {
         throw new EinlinearError('OUT_OF_RANGE', 'Expected whole numbers that fit 32 bits');
       }
@@ -475,6 +480,7 @@ export function record(
     edges,
     saved.filter((storage) => storage !== null),
     rule,
+    outputs[0]?.device.compute,
   );
   outputs.forEach((tensor, output) => tensor.attach({ node, output }));
 }

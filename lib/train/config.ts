@@ -33,8 +33,15 @@ const SettingsSchema = z.strictObject({
   gradClip: atLeastZero,
   /** Decides initial weights, batches and dropout. */
   seed: z.int().min(0),
-  dtype: z.literal('float32'),
-  device: z.literal('cpu'),
+  /** How products round their operands; weights and sums are float32 always. */
+  dtype: z.enum(['float32', 'tf32', 'bfloat16']),
+  /** Where it runs. */
+  device: z.union([
+    z.literal('cpu'),
+    z.literal('cuda'),
+    z.templateLiteral(['cuda:', z.int().min(0)]),
+    z.literal('cuda-emulated'),
+  ]),
   /** CPU threads, or null for as many as there are. Results do not depend on it. */
   threads: whole(1).nullable(),
   /** Steps between evaluations; 0 evaluates at the end alone. */

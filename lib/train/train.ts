@@ -435,10 +435,12 @@ export async function train(
   const data = await openTokenData(dataFolder);
   const device =
     options.device ?? openDevice(config.device, { threads: config.threads ?? undefined });
+  const compute = device.compute;
   let model: GPT | null = null;
   let optimizer: AdamW | null = null;
   let writer: MetricsWriter | null = null;
   try {
+    device.compute = config.dtype;
     if (data.meta.vocabSize > config.model.vocabSize) {
       throw new EinlinearError(
         'INVALID_ARGUMENT',
@@ -486,5 +488,6 @@ export async function train(
     model?.zeroGrad();
     model?.dispose();
     if (options.device === undefined) device.close();
+    else device.compute = compute;
   }
 }

@@ -4,6 +4,7 @@
 
 #if !defined(_WIN32)
 #include <dlfcn.h>
+#include <unistd.h>
 #endif
 
 namespace einlinear {
@@ -29,6 +30,10 @@ const BackendLibrary* openBackendLibrary(const char* file, const char* variable,
         self.dli_fname != nullptr)
       path = self.dli_fname;
     path = path.substr(0, path.rfind('/') + 1) + file;
+  }
+  if (access(path.c_str(), F_OK) != 0) {
+    reason = "this build has no " + path;
+    return nullptr;
   }
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {

@@ -15,8 +15,8 @@ struct Loaded {
 const Loaded& cuda() {
   static const Loaded loaded = [] {
     Loaded result;
-    result.library = openBackendLibrary("libeinlinear_cuda.so", "EINLINEAR_CUDA_LIBRARY",
-                                        result.reason);
+    result.library =
+        openBackendLibrary("libeinlinear_cuda.so", "EINLINEAR_CUDA_LIBRARY", result.reason);
     return result;
   }();
   return loaded;
@@ -36,8 +36,10 @@ const Loaded& cudaEmulated() {
 
 BackendInfo describe(const char* name, const Loaded& loaded) {
   BackendInfo info;
-  if (loaded.library != nullptr) info = loaded.library->describe();
-  else info.reason = loaded.reason;
+  if (loaded.library != nullptr)
+    info = loaded.library->describe();
+  else
+    info.reason = loaded.reason;
   info.name = name;
   return info;
 }

@@ -52,8 +52,10 @@ void* Pool::allocate(size_t bytes) {
 }
 
 void Pool::free(void* block, size_t bytes) {
-  if (device_.ordersMemory()) device_.release(block);
-  else cache_[roundUp(bytes)].push_back(block);
+  if (device_.ordersMemory())
+    device_.release(block);
+  else
+    cache_[roundUp(bytes)].push_back(block);
   --liveBlocks_;
   liveBytes_ -= bytes;
 }

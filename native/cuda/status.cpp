@@ -16,7 +16,7 @@ Error errorOf(const Status& status) {
   }
   const char* what = "expert indices";
   if (static_cast<Problem>(status.problem) == Problem::tokenId) what = "token ids";
-  if (static_cast<Problem>(status.problem) == Problem::target) what = "targets";
+  if (static_cast<Problem>(status.problem) == Problem::target) what = "target classes";
   std::snprintf(text, sizeof text, "Expected %s in [0, %lld), got %lld at position %lld", what,
                 number(status.limit), number(status.value), number(status.position));
   return Error("OUT_OF_RANGE", text);

@@ -1,6 +1,8 @@
 import { GPT, GPT2, resolveGPTConfig, type GPTConfig } from '../../lib/models';
 import { AdamW, clipGradNorm } from '../../lib/optim';
-import { Generator, memory, tensor, tidy } from '../../lib/tensor';
+import { Generator, tensor, tidy } from '../../lib/tensor';
+import { codeOf, wrong } from '../support/errors';
+import { live } from '../support/memory';
 
 const TINY: GPTConfig = { vocabSize: 20, contextLength: 8, layers: 2, dModel: 16, headDim: 8 };
 
@@ -21,7 +23,7 @@ const batch = (shape: [number, number] = [3, 8]) =>
 
 describe.each(STRUCTURES)('%s', (structure) => {
   test('starts at the uniform distribution and learns a batch by heart', () => {
-    const before = memory();
+    const before = live();
     const model = new GPT({ ...TINY, structure }, { generator: new Generator(1) });
     const optimizer = new AdamW(model, { lr: 2e-3, weightDecay: 0 });
     const step = (): number =>
@@ -41,7 +43,7 @@ describe.each(STRUCTURES)('%s', (structure) => {
     expect(last).toBeLessThan(0.5 * first);
     optimizer.dispose();
     model.dispose();
-    const after = memory();
+    const after = live();
     expect([after.tensors, after.bytes]).toEqual([before.tensors, before.bytes]);
   });
 });
@@ -197,8 +199,13 @@ test.each([
   [{ tiedHead: true, structures: { head: 'btt' } }, 'structures.head'],
   [{ base: { dModel: 0, feedForwardExpansion: 1 } }, 'base.dModel'],
   [{ width: 3 }, 'width'],
+  [{ qkNorm: 'no' }, 'qkNorm'],
+  [{ bias: 'false' }, 'bias'],
+  [{ tiedHead: 1 }, 'tiedHead'],
+  [{ structures: null }, 'structures'],
+  [{ structure: null }, 'structure'],
 ])('refuses %j', (change, name) => {
-  const before = memory();
+  const before = live();
   const config = { ...TINY, ...change } as GPTConfig;
   expect(() => new GPT(config)).toThrow(
     expect.objectContaining({
@@ -206,11 +213,21 @@ test.each([
       message: expect.stringContaining(name),
     }),
   );
-  expect(memory()).toEqual(before);
+  expect(live()).toEqual(before);
+});
+
+test('refuses what is no configuration, and k beyond the experts', () => {
+  for (const config of [undefined, null, [], 'tiny']) {
+    expect(codeOf(() => new GPT(wrong(config)))).toBe('INVALID_ARGUMENT');
+  }
+  for (const kind of ['moe', 'btt-moe', 'dense-moe', 'low-rank-moe']) {
+    const structure = `${kind}:experts=2,k=3`;
+    expect(codeOf(() => new GPT({ ...TINY, structure }))).toBe('OUT_OF_RANGE');
+  }
 });
 
 test('a size that cannot be factored leaves nothing allocated', () => {
-  const before = memory();
+  const before = live();
   const config = {
     ...TINY,
     dModel: 48,
@@ -220,13 +237,13 @@ test('a size that cannot be factored leaves nothing allocated', () => {
   expect(() => new GPT({ ...config, dModel: 36, headDim: 12, feedForwardExpansion: 1 })).toThrow(
     expect.objectContaining({ code: 'NOT_FACTORABLE' }),
   );
-  const after = memory();
+  const after = live();
   expect([after.tensors, after.bytes]).toEqual([before.tensors, before.bytes]);
 });
 
 test('bad input is refused at the call', () => {
   const model = new GPT(TINY);
-  const before = memory();
+  const before = live();
   tidy(() => {
     expect(() => model.forward(batch([1, 9]))).toThrow(
       'Expected sequences of at most 8 tokens (contextLength), got 9',
@@ -241,7 +258,7 @@ test('bad input is refused at the call', () => {
       expect.objectContaining({ code: 'OUT_OF_RANGE' }),
     );
   });
-  const after = memory();
+  const after = live();
   expect([after.tensors, after.bytes]).toEqual([before.tensors, before.bytes]);
   model.dispose();
 });

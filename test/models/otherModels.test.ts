@@ -5,7 +5,8 @@ import {
   type PixelTransformerConfig,
 } from '../../lib/models';
 import { AdamW } from '../../lib/optim';
-import { Generator, memory, randn, tensor, tidy } from '../../lib/tensor';
+import { Generator, randn, tensor, tidy } from '../../lib/tensor';
+import { live } from '../support/memory';
 
 const STUDENT: MLPConfig = { dIn: 4, dOut: 2, depth: 2, width: 16 };
 const PIXELS: PixelTransformerConfig = {
@@ -27,7 +28,7 @@ describe.each(['dense', 'btt:normalize=false,gains=false', 'btt-moe:experts=4,k=
   '%s',
   (structure) => {
     test('the regression student learns', () => {
-      const before = memory();
+      const before = live();
       const model = new MLP({ ...STUDENT, structure }, { generator: new Generator(1) });
       const optimizer = new AdamW(model, { lr: 3e-3, weightDecay: 0 });
       const x = randn([64, 4], { generator: new Generator(2) });
@@ -45,12 +46,12 @@ describe.each(['dense', 'btt:normalize=false,gains=false', 'btt-moe:experts=4,k=
       for (let i = 0; i < 60; i++) last = step();
       expect(last).toBeLessThan(0.3 * first);
       for (const each of [optimizer, model, x, target]) each.dispose();
-      const after = memory();
+      const after = live();
       expect([after.tensors, after.bytes]).toEqual([before.tensors, before.bytes]);
     });
 
     test('the pixel transformer learns', () => {
-      const before = memory();
+      const before = live();
       const model = new PixelTransformer({ ...PIXELS, structure }, { generator: new Generator(1) });
       const optimizer = new AdamW(model, { lr: 3e-3, weightDecay: 0 });
       const step = (): number =>
@@ -67,7 +68,7 @@ describe.each(['dense', 'btt:normalize=false,gains=false', 'btt-moe:experts=4,k=
       for (let i = 0; i < 60; i++) last = step();
       expect(last).toBeLessThan(0.5 * first);
       for (const each of [optimizer, model]) each.dispose();
-      const after = memory();
+      const after = live();
       expect([after.tensors, after.bytes]).toEqual([before.tensors, before.bytes]);
     });
   },
@@ -123,14 +124,16 @@ test.each([
   [{ depth: 0 }, 'depth'],
   [{ permutation: [0, 1, 2] }, 'permutation'],
   [{ permutation: [0, 1, 2, 2] }, 'permutation'],
+  [{ permutation: 4 as never }, 'permutation'],
+  [{ bias: 'false' as never }, 'bias'],
   [{ structure: 'moe' }, 'structure'],
   [{ layers: 3 }, 'layers'],
 ])('the student refuses %j', (change, name) => {
-  const before = memory();
+  const before = live();
   expect(() => new MLP({ ...STUDENT, ...change })).toThrow(
     expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(name) }),
   );
-  expect(memory()).toEqual(before);
+  expect(live()).toEqual(before);
 });
 
 test.each([
@@ -139,9 +142,9 @@ test.each([
   [{ structure: 'moe' }, 'structure'],
   [{ size: 3 }, 'size'],
 ])('the pixel transformer refuses %j', (change, name) => {
-  const before = memory();
+  const before = live();
   expect(() => new PixelTransformer({ ...PIXELS, ...change })).toThrow(
     expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(name) }),
   );
-  expect(memory()).toEqual(before);
+  expect(live()).toEqual(before);
 });

@@ -1,5 +1,6 @@
 import { CausalSelfAttention } from '../../lib/nn';
-import { Generator, memory, randn, tensor, tidy } from '../../lib/tensor';
+import { Generator, randn, tensor, tidy } from '../../lib/tensor';
+import { live } from '../support/memory';
 
 const create = (options: Partial<ConstructorParameters<typeof CausalSelfAttention>[1]> = {}) =>
   new CausalSelfAttention(16, { heads: 2, generator: new Generator(1), ...options });
@@ -102,7 +103,7 @@ test('each projection can have its own structure', () => {
 });
 
 test('refuses heads that do not divide the width', () => {
-  const before = memory();
+  const before = live();
   expect(() => create({ heads: 3 })).toThrow(
     'Expected dModel to be a multiple of heads (3), got 16',
   );
@@ -112,5 +113,5 @@ test('refuses heads that do not divide the width', () => {
   expect(() => create({ structure: 'nothing' })).toThrow(
     expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
   );
-  expect(memory()).toEqual(before);
+  expect(live()).toEqual(before);
 });

@@ -11,7 +11,8 @@ import {
   type LinearLayer,
 } from '../../lib/nn';
 import { AdamW } from '../../lib/optim';
-import { Generator, gelu, memory, randn, tensor, tidy, type Tensor } from '../../lib/tensor';
+import { Generator, gelu, randn, tensor, tidy, type Tensor } from '../../lib/tensor';
+import { live } from '../support/memory';
 
 const random = (seed: number, shape: number[], std = 1): Float32Array =>
   tidy(() => randn(shape, { std, generator: new Generator(seed) }).dataSync() as Float32Array);
@@ -203,7 +204,7 @@ test('a decided gate has perplexity one and a balanced average', async () => {
 });
 
 test('gates give their memory back', () => {
-  const before = memory();
+  const before = live();
   const model = new MoE(8, { experts: 4 });
   for (let i = 0; i < 3; i++)
     tidy(() =>
@@ -213,15 +214,15 @@ test('gates give their memory back', () => {
         .backward(),
     );
   model.dispose();
-  const after = memory();
+  const after = live();
   expect([after.tensors, after.bytes]).toEqual([before.tensors, before.bytes]);
 });
 
 test('k beyond the experts is refused', () => {
-  const before = memory();
+  const before = live();
   const error = expect.objectContaining({ code: 'OUT_OF_RANGE', details: { k: 5, limit: 4 } });
   expect(() => new Gate(8, 4, 5)).toThrow(error);
   expect(() => new MoE(8, { experts: 4, k: 5 })).toThrow(error);
   expect(() => new MoELinear(8, 8, { experts: 4, k: 5 })).toThrow(error);
-  expect(memory()).toEqual(before);
+  expect(live()).toEqual(before);
 });

@@ -6,9 +6,11 @@ import {
   LayerNorm,
   Sequential,
   createLinear,
+  type HostTensor,
   type Module,
 } from '../../lib/nn';
-import { Generator, memory, randn, tensor, tidy, zeros } from '../../lib/tensor';
+import { Generator, Tensor, memory, randn, tensor, tidy, zeros } from '../../lib/tensor';
+import { wrong } from '../support/errors';
 
 const small = (seed = 1): Sequential => {
   const generator = new Generator(seed);
@@ -85,10 +87,10 @@ test('strict loading reports everything in one error and changes nothing', () =>
   const model = small();
   const before = values(model);
   const state = new Map(model.stateDict());
-  const wrong = zeros([3, 4]);
+  const misshapen = zeros([3, 4]);
   const extra = zeros([1]);
   state.delete('layers.0.bias');
-  state.set('layers.0.weight', wrong);
+  state.set('layers.0.weight', misshapen);
   state.set('layers.9.weight', extra);
   const error = thrown(() => model.loadStateDict(state));
   expect(error.code).toBe('CHECKPOINT_MISMATCH');
@@ -99,10 +101,48 @@ test('strict loading reports everything in one error and changes nothing', () =>
     missing: ['layers.0.bias'],
     unexpected: ['layers.9.weight'],
     wrongShapes: [{ name: 'layers.0.weight', expected: [6, 4], got: [3, 4] }],
+    wrongValues: [],
   });
   expect(values(model)).toEqual(before);
-  for (const t of [wrong, extra]) t.dispose();
+  for (const t of [misshapen, extra]) t.dispose();
   model.dispose();
+});
+
+test.each<[string, () => Tensor | HostTensor]>([
+  ['too few values', () => ({ shape: [4], data: new Float32Array(3) })],
+  ['too many values', () => ({ shape: [4], data: new Float32Array(5) })],
+  ['doubles', () => ({ shape: [4], data: wrong(new Float64Array(4)) })],
+  ['values without a shape', () => wrong({ data: new Float32Array(4) })],
+  ['a number', () => wrong(1)],
+  ['null', () => wrong(null)],
+  ['undefined', () => wrong(undefined)],
+  ['an int32 tensor', () => zeros([4], { dtype: 'int32' })],
+  [
+    'a disposed tensor',
+    () => {
+      const value = zeros([4]);
+      value.dispose();
+      return value;
+    },
+  ],
+])('a state with %s is refused and changes nothing', (_what, make) => {
+  const [model, other] = [small(1), small(2)];
+  const before = values(model);
+  // The last parameter: all the others would have been copied by then.
+  const [name] = model.namedParameters().at(-1)!;
+  const value = make();
+  for (const strict of [true, false]) {
+    const state = new Map<string, Tensor | HostTensor>(other.stateDict());
+    state.set(name, value);
+    const error = thrown(() => model.loadStateDict(state, { strict }));
+    expect(error.code).toBe('CHECKPOINT_MISMATCH');
+    expect(error.message).toContain(`${name} expected live float32 values, got`);
+    expect(values(model)).toEqual(before);
+  }
+  if (value instanceof Tensor) value.dispose();
+  model.dispose();
+  expect(thrown(() => model.loadStateDict(other.stateDict())).code).toBe('DISPOSED');
+  other.dispose();
 });
 
 test('loose loading copies what both have, but no wrong shape', () => {

@@ -1,4 +1,4 @@
-import { Linear, Parameter, VECTOR, matrix } from '../../lib/nn';
+import { Linear, MoELinear, Parameter, VECTOR, matrix, type HostTensor } from '../../lib/nn';
 import {
   Adam,
   AdamW,
@@ -7,7 +7,19 @@ import {
   type Optimizer,
   type ParameterGroup,
 } from '../../lib/optim';
-import { Generator, full, memory, ones, randn, tensor, tidy, zeros } from '../../lib/tensor';
+import {
+  Generator,
+  Tensor,
+  device,
+  full,
+  ones,
+  randn,
+  tensor,
+  tidy,
+  zeros,
+} from '../../lib/tensor';
+import { codeOf, wrong } from '../support/errors';
+import { leftBy, NOTHING, live } from '../support/memory';
 
 const SIZE = 33;
 const STEPS = 6;
@@ -150,6 +162,111 @@ describe.each(CASES)('%s', (_, create, rule) => {
     );
     expect(optimizer.stepCount).toBe(0);
   });
+
+  test('refuses a state with a value it cannot use, and changes nothing', () => {
+    steps(1, 2);
+    const { tensors } = optimizer.stateDict();
+    const contents = (): number[][] => [...tensors.values()].map((t) => Array.from(t.dataSync()));
+    const before = contents();
+    for (const value of [{ shape: [SIZE], data: new Float32Array(2) }, null, 1]) {
+      const other = new Map<string, HostTensor>(
+        [...tensors.keys()].map((key) => [
+          key,
+          { shape: [SIZE], data: new Float32Array(SIZE).fill(5) },
+        ]),
+      );
+      other.set([...tensors.keys()].at(-1) ?? 'w.m', wrong(value));
+      const load = () => optimizer.loadStateDict({ step: 7, tensors: other });
+      expect(codeOf(load)).toBe('CHECKPOINT_MISMATCH');
+      expect(contents()).toEqual(before);
+      expect(optimizer.stepCount).toBe(2);
+    }
+  });
+
+  test.each([undefined, null, { step: 1, tensors: {} }, { step: 1 }])(
+    'refuses %j as a state',
+    (state) => {
+      expect(codeOf(() => optimizer.loadStateDict(wrong(state)))).toBe('INVALID_ARGUMENT');
+    },
+  );
+
+  test('a step that is refused changes nothing and does not count', () => {
+    const other = device('cpu', { threads: 1 });
+    parameter.grad = tensor(random(2));
+    const gone = ones([]);
+    gone.dispose();
+    const scales: [Tensor, string][] = [
+      [tensor([1, 2, 3]), 'SHAPE_MISMATCH'],
+      [zeros([0]), 'SHAPE_MISMATCH'],
+      [tensor([1], { dtype: 'int32' }), 'DTYPE_MISMATCH'],
+      [ones([], { device: other }), 'DEVICE_MISMATCH'],
+      [gone, 'DISPOSED'],
+      [wrong(0.5), 'INVALID_ARGUMENT'],
+    ];
+    for (const [gradScale, code] of scales) {
+      expect(codeOf(() => optimizer.step({ gradScale }))).toBe(code);
+      if (gradScale instanceof Tensor) gradScale.dispose();
+    }
+    const { lr } = optimizer;
+    optimizer.lr = NaN;
+    expect(codeOf(() => optimizer.step())).toBe('INVALID_ARGUMENT');
+    optimizer.lr = lr;
+    expect(Array.from(parameter.dataSync())).toEqual(Array.from(random(1)));
+    expect(optimizer.stepCount).toBe(0);
+    other.close();
+  });
+
+  test('takes no step once it or a parameter was disposed', () => {
+    parameter.grad = tensor(random(2));
+    const other = create([{ parameters: [['w', parameter]] }]);
+    other.dispose();
+    expect(codeOf(() => other.step())).toBe('DISPOSED');
+    expect(codeOf(() => other.loadStateDict({ step: 1, tensors: new Map() }))).toBe('DISPOSED');
+    expect(Array.from(parameter.dataSync())).toEqual(Array.from(random(1)));
+    parameter.dispose();
+    expect(codeOf(() => optimizer.step())).toBe('DISPOSED');
+    expect(codeOf(() => create([{ parameters: [['w', parameter]] }]))).toBe('DISPOSED');
+    expect([other.stepCount, optimizer.stepCount]).toEqual([0, 0]);
+  });
+});
+
+test('experts that saw no token decay, and their moments move', () => {
+  const layer = new MoELinear(2, 2, { experts: 2, k: 1, bias: false });
+  const optimizer = new AdamW(layer, { lr: 0.1, betas: [0.9, 0.95], eps: 1e-8, weightDecay: 0.5 });
+  const { weight } = layer.last;
+  const step = (x: number[]): void =>
+    tidy(() => {
+      layer.zeroGrad();
+      layer
+        .forward(tensor([x]))
+        .sum()
+        .backward();
+      optimizer.step();
+    });
+  layer.gate.weight.copyFrom([1, 0, 0, 1]); // the first feature chooses expert 0, the second expert 1
+  step([0, 1]);
+  const moment = (name: 'm' | 'v') =>
+    optimizer.stateDict().tensors.get(`last.weight.${name}`)!.dataSync();
+  const [w, m, v] = [weight.dataSync(), moment('m'), moment('v')];
+  expect(m.subarray(4).some((value) => value !== 0)).toBe(true);
+  layer.gate.weight.copyFrom([1, 0, 0, 1]);
+  step([1, 0]);
+  expect(
+    weight
+      .grad!.dataSync()
+      .subarray(4)
+      .every((value) => value === 0),
+  ).toBe(true);
+  const [after, mAfter, vAfter] = [weight.dataSync(), moment('m'), moment('v')];
+  for (let i = 4; i < 8; i++) {
+    expect(mAfter[i]).toBeCloseTo(0.9 * m[i], 6);
+    expect(vAfter[i]).toBeCloseTo(0.95 * v[i], 6);
+    const [mHat, vHat] = [(0.9 * m[i]) / (1 - 0.9 ** 2), (0.95 * v[i]) / (1 - 0.95 ** 2)];
+    const update = vHat === 0 ? 0 : mHat / (Math.sqrt(vHat) + 1e-8);
+    expect(after[i]).toBeCloseTo(w[i] * (1 - 0.1 * 0.5) - 0.1 * update, 5);
+  }
+  optimizer.dispose();
+  layer.dispose();
 });
 
 test('the gradient scale multiplies the gradient', () => {
@@ -201,6 +318,26 @@ describe('clipGradNorm', () => {
     expect(() => clipGradNorm(model.parameters(), 1)).toThrow(error);
     expect(() => clipGradNorm(model.parameters(), 0)).toThrow(error);
     expect(() => clipGradNorm(model.parameters(), NaN)).toThrow(error);
+    for (const parameters of [undefined, model, [null]]) {
+      expect(() => clipGradNorm(wrong(parameters), 1)).toThrow(error);
+    }
+    expect(() => clipGradNorm(wrong(model), 1)).toThrow(
+      expect.objectContaining({ details: { parameters: 'an object' } }),
+    );
+  });
+
+  test('refuses gradients on two devices, and parameters that were disposed, and leaves nothing', () => {
+    const other = device('cpu', { threads: 1 });
+    const there = new Linear(3, 2, { device: other });
+    there.weight.grad = ones([2, 3], { device: other });
+    setGrads(1);
+    const both = [...model.parameters(), there.weight];
+    const call = () => clipGradNorm(both, 1);
+    expect(leftBy(() => expect(codeOf(call)).toBe('DEVICE_MISMATCH'))).toEqual(NOTHING);
+    there.dispose();
+    expect(leftBy(() => expect(codeOf(call)).toBe('DISPOSED'))).toEqual(NOTHING);
+    model.zeroGrad();
+    other.close();
   });
 });
 
@@ -221,7 +358,7 @@ test('a module brings its own groups, decaying matrices only', () => {
 test('bad settings are refused and leave nothing allocated', () => {
   const model = new Linear(2, 2);
   const extra = new Parameter(zeros([1]), matrix({ fanIn: 1, fanOut: 1 }));
-  const before = memory();
+  const before = live();
   const error = expect.objectContaining({ code: 'INVALID_ARGUMENT' });
   expect(() => new AdamW(model, { lr: -1 })).toThrow(error);
   expect(() => new AdamW(model, { lr: NaN })).toThrow(error);
@@ -232,13 +369,16 @@ test('bad settings are refused and leave nothing allocated', () => {
   expect(() => new SGD(twice)).toThrow(
     `Expected every parameter to be in one group, got 'b' twice`,
   );
-  expect(memory()).toEqual(before);
+  for (const target of [undefined, null, {}, [extra], [{}], [{ parameters: [extra] }]]) {
+    expect(() => new AdamW(wrong(target))).toThrow(error);
+  }
+  expect(live()).toEqual(before);
   model.dispose();
   extra.dispose();
 });
 
 test('moments outlive a tidy and are given back', () => {
-  const before = memory();
+  const before = live();
   const model = new Linear(2, 2);
   const optimizer = tidy(() => new AdamW(model));
   tidy(() => {
@@ -251,6 +391,6 @@ test('moments outlive a tidy and are given back', () => {
   });
   optimizer.dispose();
   model.dispose();
-  const after = memory();
+  const after = live();
   expect([after.tensors, after.bytes]).toEqual([before.tensors, before.bytes]);
 });

@@ -1,5 +1,5 @@
 import { GPT } from '../../lib/models';
-import { BTTLinear } from '../../lib/nn';
+import { BTTLinear, BTTMoELinear, MoE, MoELinear, type Module } from '../../lib/nn';
 import { parameterGroups } from '../../lib/optim';
 
 const groupsOf = (structure: string, dModel = 64): Map<string, [number, number]> => {
@@ -66,6 +66,29 @@ test('SGD scales with fan-out over fan-in', () => {
   expect(a.lrMultiplier).toBeCloseTo(layer.plan.a.sgdMultiplier * dense, 12);
   expect(b.lrMultiplier).toBeCloseTo(layer.plan.b.sgdMultiplier * dense, 12);
   layer.dispose();
+});
+
+test('the gate of a structured layer scales with that layer, that of a mixture of blocks with its own', () => {
+  const baseFans = { fanIn: 768, fanOut: 768 };
+  const gateOf = (layer: Module, optimizer: 'adam' | 'sgd'): number => {
+    const group = parameterGroups(layer, { optimizer }).find(({ name }) => name === 'gate.weight');
+    return group!.lrMultiplier;
+  };
+  const layers = [
+    new BTTMoELinear(64, 256, { experts: 4, baseFans }),
+    new MoELinear(64, 256, { experts: 4, baseFans }),
+    new MoELinear(64, 256, { experts: 4, expert: 'low-rank', baseFans }),
+  ];
+  for (const layer of layers) {
+    expect(gateOf(layer, 'sgd')).toBeCloseTo(256 / 64, 12);
+    expect(gateOf(layer, 'adam')).toBeCloseTo(768 / 64, 12);
+    layer.dispose();
+  }
+  // A gate [64 → 4] against [768 → 4] in the base model.
+  const blocks = new MoE(64, { experts: 4, baseFans });
+  expect(gateOf(blocks, 'sgd')).toBeCloseTo(768 / 64, 12);
+  expect(gateOf(blocks, 'adam')).toBeCloseTo(768 / 64, 12);
+  blocks.dispose();
 });
 
 test('a decay that is negative is refused', () => {

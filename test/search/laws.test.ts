@@ -47,6 +47,15 @@ describe('the published taxonomy and fits', () => {
 });
 
 describe('efficientFrontier', () => {
+  it('takes as many points as long runs log', () => {
+    const points = Array.from({ length: 300_000 }, (_, i) => ({
+      compute: 1e12 * (i + 1),
+      loss: 2,
+    }));
+    const last = { compute: 1e18, loss: 1 };
+    expect(efficientFrontier([...points, last])).toEqual([points[0], last]);
+  });
+
   it('keeps points of a line and drops those far above it', () => {
     const line = along(law(0.1, 3));
     const above = line.map(({ compute, loss }) => ({ compute: compute * 1.1, loss: loss * 1.1 }));

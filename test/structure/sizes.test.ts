@@ -19,6 +19,7 @@ import {
 } from '../../lib/structure';
 import { thetas, widths } from './arbitraries';
 import { layerCases, type LayerCase } from './caseMetadata';
+import { codeOf, wrong } from '../support/errors';
 
 const dims = (sizes: EinsumSizes): Record<string, number> =>
   Object.fromEntries(INDEX_NAMES.map((name) => [name, sizes[name]]));
@@ -153,6 +154,15 @@ describe('sizesFromTheta', () => {
       expect(() => sizesFromTheta(theta, 4, width, { rounding })).toThrow(`integer, got ${width}`);
     }
     expect(() => bttSizes(4, 4, width)).toThrow(`Expected rank to be a positive integer`);
+  });
+
+  it('refuses a rounding that is neither', () => {
+    const theta = parseTheta('(0.5|0|0.5|0|0.5|0.5|0)');
+    const rounding = wrong('divisor');
+    const message = "Expected rounding to be 'divisors' or 'paper', got 'divisor'";
+    expect(() => sizesFromTheta(theta, 768, 768, { rounding })).toThrow(message);
+    expect(() => bttSizes(768, 768, 1, { rounding })).toThrow(message);
+    expect(codeOf(() => bttSizes(768, 768, 1, { rounding: wrong(null) }))).toBe('INVALID_ARGUMENT');
   });
 
   it('checks the output width too', () => {

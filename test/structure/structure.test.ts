@@ -13,6 +13,7 @@ import {
   type Structure,
 } from '../../lib/structure';
 import { thetas, widths } from './arbitraries';
+import { codeOf, wrong } from '../support/errors';
 
 const einsum = (text: string, dIn: number, dOut: number): EinsumPlan => {
   const plan = planStructure(parseStructure(text), dIn, dOut);
@@ -116,11 +117,7 @@ describe('parseStructure', () => {
     ['dense:rank=1', 'INVALID_ARGUMENT', 'Expected no options for structure dense'],
     ['low-rank:rank=2,fraction=0.5', 'INVALID_ARGUMENT', 'either rank or fraction'],
     ['low-rank:fraction=0', 'INVALID_ARGUMENT', 'more than 0 and at most 1, got 0'],
-    [
-      'btt-moe:experts=4,k=5',
-      'INVALID_ARGUMENT',
-      'k to be at most 4 (the number of experts), got 5',
-    ],
+    ['btt-moe:experts=4,k=5', 'OUT_OF_RANGE', 'k to be at most 4 (the number of experts), got 5'],
     ['moe:k=0', 'INVALID_ARGUMENT', 'k to be a positive integer, got 0'],
     ['(0.5|0|0.5|0|0.5|0.5|0):rank=2', 'INVALID_ARGUMENT', "for structure θ, got 'rank=2'"],
     ['(0.5|0|0.5|0|0.5|0.6|0)', 'INVALID_THETA', '1.1'],
@@ -132,6 +129,20 @@ describe('parseStructure', () => {
 
   it('checks structures made by hand', () => {
     expect(() => validateStructure({ kind: 'moe', experts: 2, k: 3 })).toThrow('at most 2');
+    const monarch = { kind: 'monarch', normalize: true, rounding: 'divisors' } as const;
+    expect(validateStructure(monarch)).toBe(monarch);
+    for (const [wrongly, name] of [
+      [{ rounding: 'divisor' }, 'rounding'],
+      [{ normalize: 'false' }, 'normalize'],
+    ] as const) {
+      expect(() => validateStructure(wrong({ ...monarch, ...wrongly }))).toThrow(
+        expect.objectContaining({
+          code: 'INVALID_ARGUMENT',
+          message: expect.stringContaining(`Expected ${name} to be`),
+        }) as Error,
+      );
+    }
+    expect(codeOf(() => validateStructure(wrong({ kind: 'einsum' })))).toBe('INVALID_THETA');
   });
 });
 

@@ -3,10 +3,13 @@ import * as fc from 'fast-check';
 import {
   formatTheta,
   mirrorTheta,
+  planEinsum,
   parseTheta,
   thetaFromArray,
   thetaToArray,
+  validateTheta,
 } from '../../lib/structure';
+import { codeOf, wrong } from '../support/errors';
 import { thetas } from './arbitraries';
 
 const invalid = (code: string, ...words: string[]): unknown =>
@@ -67,6 +70,11 @@ describe('parseTheta', () => {
   it('refuses arrays of the wrong length', () => {
     expect(() => thetaFromArray([1, 0, 0])).toThrow('7 numbers');
     expect(() => thetaFromArray([0.5, 0, 0.5, 0, 0.5, 0.5, NaN])).toThrow('got NaN');
+  });
+
+  it.each([null, undefined, 5])('refuses %j', (value) => {
+    expect(codeOf(() => validateTheta(wrong(value)))).toBe('INVALID_THETA');
+    expect(codeOf(() => planEinsum(wrong(value), 8, 8))).toBe('INVALID_THETA');
   });
 });
 

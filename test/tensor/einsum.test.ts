@@ -132,6 +132,33 @@ test.each([0, 1, 33, 100])('%d tokens at usual sizes', (tokens) => {
   });
 });
 
+test.each<[string, EinsumSizes]>([
+  ['BTT of 45 and 23', sizesOf(45, 1, 7, 1, 23, 11, 2)],
+  ['BTT of 9 and 86', sizesOf(9, 1, 12, 1, 86, 4, 3, 110, 340)],
+  ['a wide output', sizesOf(20, 1, 3, 1, 300, 2, 1)],
+  ['a high rank', sizesOf(8, 1, 4, 1, 8, 4, 40)],
+  ['Kronecker', sizesOf(12, 13, 1, 21, 17, 1, 1)],
+  ['mirrored', sizesOf(1, 45, 6, 33, 1, 7, 2)],
+])('sizes that are no multiple of a tile: %s', (_name, sizes) => {
+  tidy(() => {
+    const tokens = 19;
+    const inputs = einsumInputs(sizes, [tokens], 17);
+    const expected = einsumOracle(inputs.x, inputs.a, inputs.b, inputs.bias, sizes);
+    const dy = randomArray([tokens, sizes.dOut], 18);
+    const gradients = einsumGradients(inputs, dy, sizes);
+    const [x, a, b, bias] = [inputs.x, inputs.a, inputs.b, inputs.bias].map((each) =>
+      upload(each, true),
+    );
+    const y = einsum2(x, a, b, bias, sizes);
+    expect(relativeError(y.dataSync(), expected.data)).toBeLessThan(1e-5);
+    y.backward(upload(dy));
+    expect(relativeError(x.grad?.dataSync() ?? [], gradients.dx)).toBeLessThan(1e-5);
+    expect(relativeError(a.grad?.dataSync() ?? [], gradients.da)).toBeLessThan(1e-5);
+    expect(relativeError(b.grad?.dataSync() ?? [], gradients.db)).toBeLessThan(1e-5);
+    expect(relativeError(bias.grad?.dataSync() ?? [], gradients.dbias)).toBeLessThan(1e-5);
+  });
+});
+
 test('only the gradients asked for are computed', () => {
   const sizes = sizesOf(2, 2, 2, 2, 2, 2, 2);
   const arrays = Object.values(einsumInputs(sizes, [3], 9)) as NdArray[];

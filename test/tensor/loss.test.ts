@@ -102,6 +102,7 @@ test.each([[[1]], [[7]], [[3, 5]], [[2, 3, 4]]])('mean squared error of %j', (sh
 
 test('mean squared error of different shapes', () => {
   tidy(() => {
+    expect(mseLoss(zeros([0, 2]), zeros([0, 2])).item()).toBeNaN();
     expect(() => mseLoss(zeros([2]), zeros([2, 1]))).toThrow(
       'Expected prediction and target to have the same shape, got [2] and [2, 1]',
     );

@@ -1,8 +1,10 @@
+import type { Device } from '../../lib/tensor';
 import {
   Generator,
   defaultGenerator,
   device,
   dropout,
+  full,
   manualSeed,
   ones,
   rand,
@@ -58,6 +60,22 @@ test('numbers depend on seed and counter only', () => {
       );
       other.close();
     }
+  });
+});
+
+test('every backend draws the same bits', () => {
+  tidy(() => {
+    const cpu = device('cpu');
+    const draw = (on?: Device): number[][] => {
+      const generator = new Generator(11);
+      return [
+        randn([3001], { generator, mean: 0.3, std: 1.7, device: on }),
+        rand([3003], { generator, low: -0.7, high: 1.9, device: on }),
+        dropout(full([3005], 1.1, { device: on }), 0.4, { generator }),
+      ].map((each) => [...each.dataSync()]);
+    };
+    expect(draw()).toEqual(draw(cpu));
+    cpu.close();
   });
 });
 

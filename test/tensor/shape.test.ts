@@ -15,6 +15,7 @@ import type { NdArray } from '../support/arrays';
 import { array, at, forEachIndex, randomArray, zeros as zeroArray } from '../support/arrays';
 import { checkGradients } from '../support/gradients';
 import { expectMemoryBack } from '../support/memory';
+import { codeOf, wrong } from '../support/errors';
 
 expectMemoryBack();
 
@@ -264,5 +265,23 @@ test('bad shapes', () => {
     expect(() => expand(x, [2, 4])).toThrow('can be repeated to');
     expect(() => pad(x, [[1, 1]])).toThrow('one pair for each of the 2 axes, got 1');
     expect(() => zeros([1, 1, 1, 1, 1, 1, 1, 1, 1])).toThrow('at most 8 axes, got 9');
+  });
+});
+
+test('lists that are none', () => {
+  tidy(() => {
+    const x = zeros([2, 3]);
+    const none = wrong(undefined);
+    const refused: (() => unknown)[] = [
+      () => permute(x, none),
+      () => x.permute(none),
+      () => concat(none),
+      () => x.concat(none),
+      () => pad(x, none),
+      () => x.pad(wrong([1, 2])),
+      () => x.reshape(none),
+      () => x.expand(none),
+    ];
+    expect(refused.map(codeOf)).toEqual(refused.map(() => 'INVALID_ARGUMENT'));
   });
 });

@@ -1,6 +1,7 @@
 import { crossEntropy, device, memory, noGrad, ones, tensor, tidy, zeros } from '../../lib/tensor';
 import type { Tensor } from '../../lib/tensor';
 import { expectMemoryBack } from '../support/memory';
+import { codeOf, wrong } from '../support/errors';
 
 expectMemoryBack();
 
@@ -257,6 +258,9 @@ test('copyFrom writes in place', () => {
     expect(values(x)).toEqual([1, 1, 1, 1]);
     expect(x.isLeaf).toBe(true);
     expect(() => x.copyFrom([1])).toThrow('Expected 4 values for shape [2, 2], got 1');
+    for (const source of [undefined, null, 5, {}]) {
+      expect(codeOf(() => x.copyFrom(wrong(source)))).toBe('INVALID_ARGUMENT');
+    }
     expect(() => x.copyFrom(ones([4]))).toThrow(
       expect.objectContaining({ code: 'SHAPE_MISMATCH' }),
     );

@@ -109,6 +109,7 @@ inline int atomicCAS(int* p, int expected, int v) {
 }
 
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+inline float normcdff(float x) { return static_cast<float>(0.5 * erfc(-x * 0.70710678118654752)); }
 inline float __int_as_float(int i) {
   float f;
   std::memcpy(&f, &i, sizeof f);
