@@ -4,6 +4,7 @@
 // the union of its experts, with weight zero for the tokens that did not choose one. FLOPs a token:
 // 2 k p q (size in + size out) forward, the same again for dx and twice that for the factors.
 // Bytes: x and y once, and from L2 x for each group of q and the union's factors for each tile.
+#include "../column_sums.h"
 #include "btt_moe_direct.h"
 #include "btt_moe_fused.h"
 #include "ops.h"
@@ -15,24 +16,12 @@ namespace {
 using btt::Choices;
 using btt::Operator;
 
-// ---- kernels ------------------------------------------------------------------------------------
-
-// to[i] = i < count ? from[i] : 0, i < size
-__global__ void padKernel(int64_t count, int64_t size, const float* from, float* to) {
-  forEach(size, [&](int64_t i) { to[i] = i < count ? from[i] : 0.0f; });
-}
-
-// ---- launchers ----------------------------------------------------------------------------------
-
-// dbias[features] = sum of dy[tokens, width] over the tokens, cut or padded with zeros.
+// dbias[features] = sum of dy[tokens, width] over the tokens, zero for features beyond the width.
 void biasGradient(Context& context, int64_t tokens, int64_t width, int64_t features,
                   const float* dy, float* dbias) {
-  constexpr int kSlot = Context::kSlots - 1;  // one that reduce leaves alone
-  float* sums = width == features ? dbias : context.scratch<float>(kSlot, width);
-  reduce(context, {Reduction::sum, 1, tokens, width, dy, sums});
-  if (sums != dbias)
-    context.launch(padKernel, blocksFor(features), dim3(kThreads), 0,
-                   width < features ? width : features, features, sums, dbias);
+  const int64_t columns = width < features ? width : features;
+  columnSums(context, 1, nullptr, tokens, columns, dy, width, dbias);
+  fill(context, {features - columns, 0.0f, dbias + columns});
 }
 
 }  // namespace

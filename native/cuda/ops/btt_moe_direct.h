@@ -5,6 +5,7 @@
 // used: correct for every size, not fast.
 #pragma once
 
+#include "../block_reduce.h"
 #include "../context.h"
 #include "../grid.h"
 #include "../sort.h"
@@ -114,7 +115,7 @@ static __global__ void __launch_bounds__(kThreads)
   float total = 0;
   for (int64_t i = threadIdx.x % 32; i < op.between(); i += 32)
     total += z[i] * dz[i % op.in.groups * op.out.groups + i / op.in.groups];
-  for (int by = 16; by > 0; by /= 2) total += __shfl_xor_sync(~0u, total, by);
+  total = warpReduce<Sum>(total);
   if (threadIdx.x % 32 == 0) dweight[pair] = total;
 }
 

@@ -122,11 +122,13 @@ bool planForward(const Operator& op, int64_t tokens, int64_t k, int limit, int m
     t.choicesAt = t.usesAt + (2 * t.experts + 1) * 4;
     t.shared = t.choicesAt + t.tokens * (2 + 2 * t.k) * 4;
     if (t.shared > limit) continue;
-    const double factors = static_cast<double>(t.k) * t.chunks * t.ps * t.qs * (t.size + t.outSize);
-    const double rows = static_cast<double>(t.tokens) * t.chunks * t.ps * t.size;
+    // Stage one makes kColumns columns whatever qs is.
+    const double depth = static_cast<double>(t.chunks) * t.ps;
+    const double factors = t.k * depth * t.qs * (t.size + t.outSize);
+    const double macs = t.k * depth * t.tokens * (kColumns * t.size + t.qs * t.outSize);
     const double clocks = estimate(static_cast<double>(ceilDiv(tokens, t.tokens)) * t.qGroups,
-                                   (rows + factors) * kBytes, factors * t.tokens, t.warps, t.shared,
-                                   limit, multiprocessors);
+                                   (t.tokens * depth * t.size + factors) * kBytes, macs, t.warps,
+                                   t.shared, limit, multiprocessors);
     if (least >= 0 && clocks >= least) continue;
     least = clocks, *best = t;
   }

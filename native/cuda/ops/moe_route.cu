@@ -4,6 +4,7 @@
 // at every logit once more for each expert chosen (from cache). Sums over tokens go kTokens tokens
 // at a time into partial sums, added in a fixed order. Backward reads and writes 4 bytes a logit
 // each.
+#include "../block_reduce.h"
 #include "../grid.h"
 #include "../report.h"
 #include "ops.h"
@@ -24,18 +25,13 @@ int lanesFor(int64_t experts) {
 
 // ---- kernels ------------------------------------------------------------------------------------
 
-// Fold of `value` over each `lanes` neighbouring lanes of the warp; all get it.
-template <class T, class Join>
-__device__ inline T foldLanes(T value, int lanes, const Join& join) {
-  for (int by = lanes / 2; by > 0; by /= 2) value = join(value, __shfl_xor_sync(~0u, value, by));
+// The join of `value` over each `lanes` neighbouring lanes of the warp, in all of them.
+template <class Kind, class T>
+__device__ inline T lanesReduce(T value, int lanes) {
+  for (int by = lanes / 2; by > 0; by /= 2)
+    value = Kind::join(value, __shfl_xor_sync(~0u, value, by));
   return value;
 }
-__device__ inline float sumLanes(float value, int lanes) {
-  return foldLanes(value, lanes, [](float a, float b) { return a + b; });
-}
-
-// The larger; a NaN wins, and stays.
-__device__ inline float larger(float a, float b) { return b > a || b != b ? b : a; }
 
 // A number that orders logits as they are chosen: the largest first, NaN last, of equal ones (0 and
 // -0 too) the lowest expert first. Unlike for every expert, and never 0.
@@ -46,18 +42,6 @@ __device__ inline uint64_t rankOf(float logit, int64_t expert) {
 }
 __device__ inline int32_t expertOf(uint64_t rank) {
   return static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(rank));
-}
-
-// Sum over the block of a number of each thread, for thread 0. `shared`: [kThreads]
-__device__ inline double sumBlock(double value, double* shared) {
-  __syncthreads();
-  shared[threadIdx.x] = value;
-  for (int half = kThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (static_cast<int>(threadIdx.x) < half) shared[threadIdx.x] += shared[threadIdx.x + half];
-  }
-  __syncthreads();
-  return shared[0];
 }
 
 // Routes a block's kTokens tokens, `lanes` lanes each, and sums what the auxiliary loss needs.
@@ -89,7 +73,7 @@ __global__ void __launch_bounds__(kThreads)
         const uint64_t rank = rankOf(row[e], e);
         if (rank < before && rank > best) best = rank;
       }
-      before = foldLanes(best, lanes, [](uint64_t a, uint64_t b) { return a > b ? a : b; });
+      before = lanesReduce<Max>(best, lanes);
       const float logit = row[expertOf(before)];
       if (j == 0) top = logit;
       const float power = expf(logit - top);
@@ -104,10 +88,10 @@ __global__ void __launch_bounds__(kThreads)
         weight[t * k + j] = weight[t * k + j] / total + epsilon;
 
     float highest = -INFINITY, whole = 0, along = 0;
-    for (int64_t e = lane; e < experts; e += lanes) highest = larger(highest, row[e]);
-    highest = foldLanes(highest, lanes, larger);
+    for (int64_t e = lane; e < experts; e += lanes) highest = Max::join(highest, row[e]);
+    highest = lanesReduce<Max>(highest, lanes);
     for (int64_t e = lane; e < experts; e += lanes) whole += expf(row[e] - highest);
-    whole = sumLanes(whole, lanes);
+    whole = lanesReduce<Sum>(whole, lanes);
     const float scale = 1.0f / whole, rest = logf(whole);
     for (int64_t e = lane; e < experts; e += lanes) {
       const float below = row[e] - highest, p = expf(below) * scale;
@@ -115,7 +99,7 @@ __global__ void __launch_bounds__(kThreads)
       if (p != 0.0f) along += p * below;
     }
     // entropy = log(whole) - sum of p * (logit - highest)
-    const float entropy = rest - sumLanes(along, lanes);
+    const float entropy = rest - lanesReduce<Sum>(along, lanes);
     if (valid && lane == 0) {
       const double all = static_cast<double>(highest) + static_cast<double>(rest);
       lse[t] = static_cast<float>(all);
@@ -123,8 +107,8 @@ __global__ void __launch_bounds__(kThreads)
       perplexity += static_cast<double>(expf(entropy));
     }
   }
-  squares = sumBlock(squares, sums);
-  perplexity = sumBlock(perplexity, sums);
+  squares = blockReduce<Sum>(squares);
+  perplexity = blockReduce<Sum>(perplexity);
   if (threadIdx.x == 0) {
     partial[2 * experts * gridDim.x + blockIdx.x] = squares;
     partial[(2 * experts + 1) * gridDim.x + blockIdx.x] = perplexity;
@@ -160,11 +144,10 @@ __global__ void __launch_bounds__(kThreads)
 // totals[row] = sum of partial[row, 0..blocks), a block of threads a row
 __global__ void __launch_bounds__(kThreads)
     sumPartialsKernel(int64_t blocks, const double* partial, double* totals) {
-  __shared__ double sums[kThreads];
   const double* row = partial + blockIdx.x * blocks;
   double total = 0;
   for (int64_t i = threadIdx.x; i < blocks; i += kThreads) total += row[i];
-  total = sumBlock(total, sums);
+  total = blockReduce<Sum>(total);
   if (threadIdx.x == 0) totals[blockIdx.x] = total;
 }
 
@@ -173,14 +156,13 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     auxiliaryKernel(int64_t tokens, int64_t experts, const double* totals, float* usage, float* aux,
                     float* perplexity) {
-  __shared__ double sums[kThreads];
   double shares = 0, counts = 0, balance = 0, entropy = 0;
   for (int64_t e = threadIdx.x; e < experts; e += kThreads) {
     shares += totals[e];
     counts += totals[experts + e];
   }
-  shares = sumBlock(shares, sums);
-  counts = sumBlock(counts, sums);
+  shares = blockReduce<Sum>(shares);
+  counts = blockReduce<Sum>(counts);
   const double perShare = shares != 0.0 ? 1.0 / shares : 0.0;
   const double perCount = counts > 0.0 ? 1.0 / counts : 0.0;
   for (int64_t e = threadIdx.x; e < experts; e += kThreads) {
@@ -189,8 +171,8 @@ __global__ void __launch_bounds__(kThreads)
     balance += p * f;
     if (p != 0.0) entropy -= p * static_cast<double>(logf(static_cast<float>(p)));
   }
-  balance = sumBlock(balance, sums);
-  entropy = sumBlock(entropy, sums);
+  balance = blockReduce<Sum>(balance);
+  entropy = blockReduce<Sum>(entropy);
   if (threadIdx.x != 0) return;
   const double perToken = 1.0 / static_cast<double>(tokens > 0 ? tokens : 1);
   *aux = static_cast<float>(static_cast<double>(experts) * balance +
@@ -222,7 +204,7 @@ __global__ void __launch_bounds__(kThreads)
     balance = each * static_cast<float>(experts);
     square = each * static_cast<float>(2 * kLseWeight) * lse[t];
     for (int64_t e = lane; e < experts; e += lanes) expected += p[e] * usage[e];
-    expected = sumLanes(expected, lanes);
+    expected = lanesReduce<Sum>(expected, lanes);
   }
   if (!valid) return;
   for (int64_t e = lane; e < experts; e += lanes)
