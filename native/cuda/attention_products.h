@@ -179,7 +179,7 @@ struct Tf32 : TensorCore {
     constexpr int kStride = K + kPadding;
     a += lane() / 4 * kStride + lane() % 4;
     b += lane() / 4 * kStride + lane() % 4;
-#pragma unroll
+#pragma unroll 4
     for (int k = 0; k < K; k += 8) {
       uint32_t left[M][4];
 #pragma unroll
@@ -232,7 +232,7 @@ struct Bfloat16 : TensorCore {
     constexpr int kStride = K + kPadding;
     a += lane() % 16 * kStride + lane() / 16 * 8;
     b += (lane() / 16 * 8 + lane() % 8) * kStride + lane() / 8 % 2 * 8;
-#pragma unroll
+#pragma unroll 4
     for (int k = 0; k < K; k += 16) {
       uint32_t left[M][4];
 #pragma unroll

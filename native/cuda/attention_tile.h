@@ -9,13 +9,13 @@
 #include <cuda_runtime.h>
 #include <gpu/launch.h>
 
-#include <initializer_list>
 #include <type_traits>
 
 #include "../core/device.h"
 #include "attention_products.h"
 #include "context.h"
 #include "grid.h"
+#include "vectors.h"
 
 namespace einlinear {
 namespace cuda {
@@ -264,10 +264,9 @@ void withArithmetic(Compute compute, int64_t headDim, const Run& run) {
 }
 
 // Queues kernel(shape, arguments...), one block for each tile of rows, chunk, and head.
-// `pointers`: of the tensors whose rows are read and written.
+// `vectors`: whether tensors start where 16 bytes can be read and written at a time.
 template <class T, class Args, class... Parameters, class... Arguments>
-void launchAttention(Context& context, const Args& args,
-                     std::initializer_list<const float*> pointers,
+void launchAttention(Context& context, const Args& args, bool vectors,
                      void (*kernel)(AttentionShape, Parameters...), Arguments... arguments) {
   AttentionShape shape;
   shape.time = static_cast<int>(args.time);
@@ -277,9 +276,7 @@ void launchAttention(Context& context, const Args& args,
   shape.chunks = static_cast<int>(ceilDiv(args.headDim, T::kDim));
   shape.scale = args.scale;
   shape.causal = args.causal;
-  shape.vectors = args.headDim % 4 == 0;
-  for (const float* each : pointers)
-    shape.vectors = shape.vectors && reinterpret_cast<uintptr_t>(each) % 16 == 0;
+  shape.vectors = vectors && args.headDim % 4 == 0;
   const int64_t blocks = args.batch * args.heads * shape.tiles * shape.chunks;
   context.launch(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kAttentionThreads),
                  sizeof(typename T::Shared), shape, arguments...);

@@ -116,8 +116,8 @@ void attention(Context& context, const AttentionArgs& args) {
   if (args.time == 0 || args.headDim == 0) return;
   withArithmetic(context.compute(), args.headDim, [&](auto math, auto dim) {
     using T = ForwardTiling<decltype(math), decltype(dim)::value>;
-    launchAttention<T>(context, args, {args.q, args.k, args.v, args.o}, attentionKernel<T>, args.q,
-                       args.k, args.v, args.o, args.lse);
+    launchAttention<T>(context, args, aligned(args.q, args.k, args.v, args.o), attentionKernel<T>,
+                       args.q, args.k, args.v, args.o, args.lse);
   });
 }
 

@@ -4,6 +4,7 @@
 // passing by, and dk and dv, a tile of keys at a time with the queries passing by: both make the
 // probabilities anew from lse. FLOPs: 14 * pairs of query and key * headDim.
 #include "../attention_tile.h"
+#include "../block_reduce.h"
 #include "ops.h"
 
 namespace einlinear {
@@ -26,8 +27,7 @@ __global__ void __launch_bounds__(kThreads)
     float sum = 0.0f;
     for (int64_t i = lane(); i < headDim; i += 32)
       sum += dout[row * headDim + i] * o[row * headDim + i];
-#pragma unroll
-    for (int bit = 16; bit > 0; bit /= 2) sum += __shfl_xor_sync(~0u, sum, bit);
+    sum = warpReduce<Sum>(sum);
     if (lane() == 0) {
       const int64_t head = row % heads, token = row / heads;
       delta[(token / time * heads + head) * time + token % time] = sum;
@@ -154,14 +154,13 @@ void attentionBackward(Context& context, const AttentionBackwardArgs& args) {
   float* delta = context.scratch<float>(0, rows);
   context.launch(deltaKernel, blocksFor(rows * 32), dim3(kThreads), 0, rows, args.time, args.heads,
                  args.headDim, args.dout, args.o, delta);
+  const bool vectors = aligned(args.q, args.k, args.v, args.dout, args.dq, args.dk, args.dv);
   withArithmetic(context.compute(), args.headDim, [&](auto math, auto dim) {
     const auto launch = [&](auto ofKeys) {
       constexpr bool kOfKeys = decltype(ofKeys)::value;
       using T = BackwardTiling<decltype(math), decltype(dim)::value, kOfKeys>;
-      launchAttention<T>(context, args,
-                         {args.q, args.k, args.v, args.dout, args.dq, args.dk, args.dv},
-                         attentionBackwardKernel<T, kOfKeys>, args.q, args.k, args.v, args.dout,
-                         args.lse, delta, args.dq, args.dk, args.dv);
+      launchAttention<T>(context, args, vectors, attentionBackwardKernel<T, kOfKeys>, args.q,
+                         args.k, args.v, args.dout, args.lse, delta, args.dq, args.dk, args.dv);
     };
     launch(std::false_type{});
     launch(std::true_type{});
