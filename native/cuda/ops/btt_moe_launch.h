@@ -48,7 +48,7 @@ bool fusedBackward(Context& context, const Operator& op, const Choices& choices,
   GradientTile gradientTile = {};
   const int limit = sharedLimit();
   if (!planForward<Math>(back, args.tokens, args.k, limit, context.multiprocessors(), &tile) ||
-      !planGradient<Math>(op, args.tokens, args.k, limit, &gradientTile))
+      !planGradient<Math>(op, args.k, limit, &gradientTile))
     return false;
   const Element* dy = packRows<Math>(context, args.tokens, op.out, args.dy, 2);
   if (args.dx != nullptr) {

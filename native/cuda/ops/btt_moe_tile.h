@@ -78,14 +78,16 @@ inline bool tileable(const Operator& op, int64_t k) {
 // Clocks of a multiprocessor, roughly: none of this was measured, and only ratios matter.
 constexpr double kBytesPerClock = 40, kMacsPerClock = 400;
 
-// What `blocks` blocks take that each move `bytes` from L2 and multiply `macs` times. Two blocks of
-// eight warps hide what one alone waits for.
-inline double estimate(double blocks, double bytes, double macs, int warps, int shared, int limit,
-                       int multiprocessors) {
-  const bool two = warps <= 8 && shared + 1024 <= limit / 2;
-  const double clocks = bytes / kBytesPerClock + macs / kMacsPerClock;
-  const int64_t rounds = ceilDiv(static_cast<int64_t>(blocks), multiprocessors * (two ? 2 : 1));
-  return static_cast<double>(rounds) * clocks * (two ? 2.0 : warps <= 8 ? 1.5 : 1.0);
+// Blocks that a multiprocessor holds at a time.
+template <class Math>
+int blocksAtATime(int warps, int shared, int limit) {
+  return kMostWarps<Math> > 8 && warps <= 8 && shared + 1024 <= limit / 2 ? 2 : 1;
+}
+
+// What it takes to move `bytes` from L2 and to multiply `macs` times. Eight warps alone wait for
+// what a second block, or eight more warps, would hide.
+inline double estimate(double bytes, double macs, int warps, int atATime) {
+  return (bytes / kBytesPerClock + macs / kMacsPerClock) * (warps * atATime <= 8 ? 1.5 : 1.0);
 }
 
 // The best forward tile for a number of tokens; false if none fits.
@@ -126,18 +128,21 @@ bool planForward(const Operator& op, int64_t tokens, int64_t k, int limit, int m
     const double depth = static_cast<double>(t.chunks) * t.ps;
     const double factors = t.k * depth * t.qs * (t.size + t.outSize);
     const double macs = t.k * depth * t.tokens * (kColumns * t.size + t.qs * t.outSize);
-    const double clocks = estimate(static_cast<double>(ceilDiv(tokens, t.tokens)) * t.qGroups,
-                                   (t.tokens * depth * t.size + factors) * kBytes, macs, t.warps,
-                                   t.shared, limit, multiprocessors);
+    const double bytes = (t.tokens * depth * t.size + factors) * kBytes;
+    const int atATime = blocksAtATime<Math>(t.warps, t.shared, limit);
+    const int64_t blocks = ceilDiv(tokens, t.tokens) * t.qGroups,
+                  rounds = ceilDiv(blocks, multiprocessors * atATime);
+    const double clocks =
+        static_cast<double>(rounds * atATime) * estimate(bytes, macs, t.warps, atATime);
     if (least >= 0 && clocks >= least) continue;
     least = clocks, *best = t;
   }
   return least >= 0;
 }
 
-// The best gradient tile for a number of pairs; false if none fits.
+// The best gradient tile; false if none fits.
 template <class Math>
-bool planGradient(const Operator& op, int64_t tokens, int64_t k, int limit, GradientTile* best) {
+bool planGradient(const Operator& op, int64_t k, int limit, GradientTile* best) {
   constexpr int kBytes = sizeof(typename Math::Element);
   if (!tileable(op, k)) return false;
   double least = -1;
@@ -171,14 +176,12 @@ bool planGradient(const Operator& op, int64_t tokens, int64_t k, int limit, Grad
     t.tokensAt = t.dAt + bytes(t.ps * kGradientTokens + 1, t.rowD);
     t.shared = t.tokensAt + (3 + t.warps) * kGradientTokens * 4;
     if (t.shared > limit) continue;
-    // The work of all, as if of one block.
-    const double rows =
-        static_cast<double>(t.ps) * t.inSize + static_cast<double>(t.qs) * t.outSize;
+    // The work of all blocks together; they are many.
+    const double rows = t.ps * t.inSize + t.qs * t.outSize;
     const double macs = 2.0 * kColumns * kColumns * (t.inSize + t.outSize);
-    const double all = static_cast<double>(tokens) * static_cast<double>(k) * t.pGroups * t.qGroups;
-    const double clocks =
-        estimate(1, all * rows * kBytes, all * macs, t.warps, t.shared, limit, 1) /
-        (t.warps <= 8 && t.shared + 1024 <= limit / 2 ? 2 : 1);
+    const double blocks = static_cast<double>(t.pGroups) * t.qGroups;
+    const double clocks = estimate(blocks * rows * kBytes, blocks * macs, t.warps,
+                                   blocksAtATime<Math>(t.warps, t.shared, limit));
     if (least >= 0 && clocks >= least) continue;
     least = clocks, *best = t;
   }
