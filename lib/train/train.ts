@@ -2,6 +2,7 @@ import { isAbsolute, relative, resolve } from 'node:path';
 
 import {
   BatchSampler,
+  checkRows,
   evaluationBatches,
   openTokenData,
   type Batch,
@@ -90,7 +91,18 @@ class Run {
   ) {
     const { batch, gradAccumulation, seed } = config;
     const context = config.model.contextLength;
+    for (const file of [data.train, data.val]) checkRows(file, { batch, context });
     if (checkpoint !== null) {
+      if (config.steps < checkpoint.step) {
+        throw new EinlinearError(
+          'INVALID_ARGUMENT',
+          `Expected steps to be at least those of the checkpoint, ${checkpoint.step}, got ${config.steps}`,
+          { steps: config.steps, checkpoint: checkpoint.step },
+        );
+      }
+      // Names first: those of another model say more than the size of its data.
+      model.loadStateDict(checkpoint.model);
+      optimizer.loadStateDict(checkpoint.optimizer);
       if (checkpoint.trainTokens !== data.train.length) {
         throw new EinlinearError(
           'CHECKPOINT_MISMATCH',
@@ -98,8 +110,6 @@ class Run {
           { expected: checkpoint.trainTokens, got: data.train.length },
         );
       }
-      model.loadStateDict(checkpoint.model);
-      optimizer.loadStateDict(checkpoint.optimizer);
       generator.state = checkpoint.generator;
       this.step = checkpoint.step;
     }
@@ -380,9 +390,9 @@ async function loop(run: Run, session: Session, signal: AbortSignal | undefined)
   await session.save();
 }
 
-async function prepareFolder(
+/** The folder of a run and where it goes on. Nothing is written before all is checked, see {@link openFolder}. */
+async function findFolder(
   options: TrainOptions,
-  config: TrainConfig,
 ): Promise<{ folder: RunFolder | null; checkpoint: Checkpoint | null }> {
   if (options.folder === undefined) {
     if (options.resume) {
@@ -392,9 +402,7 @@ async function prepareFolder(
   }
   const folder = new RunFolder(options.folder);
   if (options.resume) {
-    const checkpoint = await loadCheckpoint(folder.checkpoint);
-    await truncateMetrics(folder.metrics, checkpoint.step);
-    return { folder, checkpoint };
+    return { folder, checkpoint: await loadCheckpoint(folder.checkpoint) };
   }
   if (await folder.hasCheckpoint()) {
     throw new EinlinearError(
@@ -403,13 +411,28 @@ async function prepareFolder(
       { folder: folder.path },
     );
   }
-  await folder.create();
-  const data = resolve(config.data);
-  const inside = relative(resolve(folder.path), data);
-  const portable = inside !== '' && !inside.startsWith('..') && !isAbsolute(inside);
-  await folder.writeConfig({ ...config, data: portable ? inside : data });
-  await folder.writeEnvironment(describeEnvironment());
   return { folder, checkpoint: null };
+}
+
+/**
+ * Writes what a run begins with. A continued one drops the metrics after its checkpoint and keeps its settings as they
+ * are now, so that the next to continue it finds the steps that this one was asked for.
+ *
+ * @returns the metrics so far
+ */
+async function openFolder(
+  folder: RunFolder,
+  config: TrainConfig,
+  dataFolder: string,
+  checkpoint: Checkpoint | null,
+): Promise<Metrics[]> {
+  await folder.create();
+  const metrics = checkpoint === null ? [] : await truncateMetrics(folder.metrics, checkpoint.step);
+  const inside = relative(resolve(folder.path), dataFolder);
+  const portable = inside !== '' && !inside.startsWith('..') && !isAbsolute(inside);
+  await folder.writeConfig({ ...config, data: portable ? inside : dataFolder });
+  if (checkpoint === null) await folder.writeEnvironment(describeEnvironment());
+  return metrics;
 }
 
 /**
@@ -429,7 +452,7 @@ export async function train(
   options: TrainOptions = {},
 ): Promise<TrainResult> {
   const config = resolveTrainConfig(input);
-  const { folder, checkpoint } = await prepareFolder(options, config);
+  const { folder, checkpoint } = await findFolder(options);
   const dataFolder =
     folder !== null && options.resume ? resolve(folder.path, config.data) : resolve(config.data);
   const data = await openTokenData(dataFolder);
@@ -455,8 +478,10 @@ export async function train(
     const { lr, betas, weightDecay } = config;
     optimizer = new AdamW(model, { lr, betas, eps: 1e-8, weightDecay });
     const run = new Run(config, model, optimizer, dropoutGenerator, data, device, checkpoint);
+    const before = folder === null ? [] : await openFolder(folder, config, dataFolder, checkpoint);
     writer = folder === null ? null : await MetricsWriter.open(folder.metrics);
     const session = new Session(run, folder, writer, options, checkpoint !== null);
+    session.valLoss = before.findLast(({ valLoss }) => valLoss !== undefined)?.valLoss ?? null;
     await loop(run, session, options.signal);
     if (run.step < config.steps) {
       throw new EinlinearError(
