@@ -178,6 +178,23 @@ test('a run folder of its own is named for data and structure', async () => {
   }
 });
 
+test('bench layers times what it is asked for, and an abort ends it with the status of Ctrl-C', async () => {
+  const args = ['bench', 'layers', '--layers', 'btt-r1,dense', '--d', '16', '--tokens', '8'];
+  const { status, stdout } = await runCli([...args, '--repeats', '1', '--threads', '1']);
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/^(btt-r1 +d=16 .*\n){2}(dense +d=16 .*\n){2}$/);
+  expect(await runCli(args, { signal: AbortSignal.abort() })).toMatchObject({
+    status: 130,
+    stdout: '',
+    stderr: expect.stringContaining('[ABORTED]') as string,
+  });
+  const env = { EINLINEAR_THREADS: 'many' };
+  expect(await runCli(args, { env })).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining("EINLINEAR_THREADS 'many'") as string,
+  });
+});
+
 test('an abort ends with the status of Ctrl-C', async () => {
   const args = ['train', path('text.txt'), ...TINY, '--out', path('aborted')];
   expect(await runCli(args, { signal: AbortSignal.abort() })).toMatchObject({

@@ -58,6 +58,8 @@ test.each<[string, string[], RegExp]>([
     ['bench', 'layers', '--d', '8', '--d', '16'],
     /--d 16 contradicts --d 8/,
   ],
+  ['unknown layer', ['bench', 'layers', '--layers', 'dense,foo'], /--layers.*foo.*dense or/],
+  ['no width', ['bench', 'layers', '--d', '8,0'], /--d.*8,0.*at least 1/],
   ['resume without a folder', ['train', '--resume'], /--resume.*--out/],
   [
     'greedy with top-k',
