@@ -77,7 +77,7 @@ export function addDemoCommand(program: Command, io: CommandIO): void {
     .command('demo')
     .summary('train a dense GPT and a BTT mixture of experts for the same compute')
     .description(
-      'Train two GPTs on State of the Union addresses for the same number of MACs, one dense, one with a BTT\n' +
+      'Train two GPTs on State of the Union addresses for the same number of MACs, one dense, one with a BTT ' +
         'mixture of experts (8, of which 2 are active) in every linear layer, and compare them.',
     )
     .option('--out <folder>', 'where runs and plots go', 'demo-output')

@@ -23,7 +23,7 @@ export function addInspectCommand(program: Command, io: CommandIO): void {
     .command('inspect')
     .summary('describe this machine, a run or a file')
     .description(
-      'Without a path: versions, processor, threads and backends, and why one is missing.\n' +
+      'Without a path: versions, processor, threads and backends, and why one is missing. ' +
         'With one: what a run folder, a folder of token files or a safetensors file holds.',
     )
     .argument('[path]', 'run folder, token files, checkpoint or other safetensors file')

@@ -18,7 +18,7 @@ export function addPrepareCommand(program: Command, io: CommandIO): void {
     .command('prepare')
     .summary('turn text into token files')
     .description(
-      'Turn text into train.bin, val.bin and meta.json: one byte a character, newline and printable ASCII.\n' +
+      'Turn text into train.bin, val.bin and meta.json: one byte a character, newline and printable ASCII. ' +
         'Every line is a document; one with any other symbol is dropped.',
     )
     .argument('<source>', 'text file, folder of texts, or data set: sotu')
