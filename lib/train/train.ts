@@ -25,6 +25,9 @@ const FLOPS_PER_MAC = 6;
 /** Keeps the random numbers of dropout apart from those of the initial weights. */
 const DROPOUT_SEED = 0x64726f70;
 
+/** What a run has cost so far. */
+export type Spent = Pick<Metrics, 'step' | 'tokens' | 'macs' | 'flops'>;
+
 export interface TrainOptions {
   /** Folder for configuration, metrics and checkpoint. Without one nothing is written. */
   folder?: string;
@@ -32,6 +35,11 @@ export interface TrainOptions {
   resume?: boolean;
   /** Stops after the step under way, saves, and rejects with `ABORTED`. */
   signal?: AbortSignal;
+  /**
+   * Asked after every step; where it says so, the run ends there as if all steps were done, evaluated and saved, its
+   * schedule unfinished.
+   */
+  endsEarly?: (spent: Spent) => boolean;
   /** Called after every step; lines that go to the metrics file have `logged` set. */
   onStep?: (metrics: Metrics, logged: boolean) => void;
   /** Called with the trained model before it is disposed. */
@@ -130,7 +138,7 @@ class Run {
     };
   }
 
-  get spent(): Pick<Metrics, 'step' | 'tokens' | 'macs' | 'flops'> {
+  get spent(): Spent {
     const tokens = this.step * this.tokensPerStep;
     const macs = tokens * this.macsPerToken;
     return { step: this.step, tokens, macs, flops: FLOPS_PER_MAC * macs };
@@ -295,15 +303,14 @@ class Session {
     return this.folder !== null && this.savedStep !== null ? this.folder.checkpoint : null;
   }
 
-  /** Waits for the numbers of a step and writes them where a line is due. */
-  async settle({ step, lr, values }: Pending): Promise<void> {
+  /** Waits for the numbers of a step and writes them where a line is due, as it is for the last step. */
+  async settle({ step, lr, values }: Pending, last: boolean): Promise<void> {
     const { loss, auxLoss, gradNorm } = await values;
     this.loss = loss;
     for (const [name, value] of Object.entries({ loss, 'gradient norm': gradNorm })) {
       if (!Number.isFinite(value)) throw notFinite(name, value, step, this.kept);
     }
-    const { logEvery, evalEvery, steps } = this.run.config;
-    const last = step === steps;
+    const { logEvery, evalEvery } = this.run.config;
     const evaluated = last || (evalEvery > 0 && step % evalEvery === 0);
     const logged = evaluated || step % logEvery === 0;
     const tokens = step * this.run.tokensPerStep;
@@ -365,7 +372,12 @@ class Session {
   }
 }
 
-async function loop(run: Run, session: Session, signal: AbortSignal | undefined): Promise<void> {
+/** Trains to the end. @returns whether it came there: an abort ends it before */
+async function loop(
+  run: Run,
+  session: Session,
+  { signal, endsEarly }: TrainOptions,
+): Promise<boolean> {
   const { steps, evalEvery, checkpointEvery } = run.config;
   if (run.step === 0) {
     await session.begin();
@@ -373,21 +385,24 @@ async function loop(run: Run, session: Session, signal: AbortSignal | undefined)
     await session.save();
   }
   let pending: Pending | null = null;
-  while (run.step < steps && !signal?.aborted) {
+  let ended = run.step >= steps;
+  while (!ended && !signal?.aborted) {
     const queued: Pending = await run.enqueueStep();
     // One step runs while the next is queued: the device never waits, and memory stays bounded. A step that is
     // followed by an evaluation or a checkpoint is settled at once, below.
-    if (pending !== null) await session.settle(pending);
+    if (pending !== null) await session.settle(pending, false);
     pending = queued;
+    ended = run.step === steps || (endsEarly?.(run.spent) ?? false);
     const due = (every: number) => every > 0 && run.step % every === 0;
-    if (run.step === steps || due(evalEvery) || due(checkpointEvery)) {
-      await session.settle(pending);
+    if (ended || due(evalEvery) || due(checkpointEvery)) {
+      await session.settle(pending, ended);
       pending = null;
       if (due(checkpointEvery)) await session.save();
     }
   }
-  if (pending !== null) await session.settle(pending);
+  if (pending !== null) await session.settle(pending, false);
   await session.save();
+  return ended;
 }
 
 /** The folder of a run and where it goes on. Nothing is written before all is checked, see {@link openFolder}. */
@@ -482,8 +497,7 @@ export async function train(
     writer = folder === null ? null : await MetricsWriter.open(folder.metrics);
     const session = new Session(run, folder, writer, options, checkpoint !== null);
     session.valLoss = before.findLast(({ valLoss }) => valLoss !== undefined)?.valLoss ?? null;
-    await loop(run, session, options.signal);
-    if (run.step < config.steps) {
+    if (!(await loop(run, session, options))) {
       throw new EinlinearError(
         'ABORTED',
         `Training was interrupted at step ${run.step} of ${config.steps}` +
