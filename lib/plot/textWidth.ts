@@ -11,7 +11,7 @@ interface TextItem {
 
 /** Part of vega that its types leave out: how wide a text will be. */
 const { textMetrics } = vega as unknown as {
-  textMetrics: { width: (item: TextItem, text: string) => number };
+  textMetrics: { width: (item: TextItem, text: string | number | null) => number };
 };
 
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;' };
@@ -21,7 +21,10 @@ const estimate = textMetrics.width;
 let underWay = 0;
 
 /** Pixels of a text as the renderer draws it. */
-function textWidth({ fontSize = 11, fontWeight = 'normal' }: TextItem, text: string): number {
+function textWidth(
+  { fontSize = 11, fontWeight = 'normal' }: TextItem,
+  text: string | number | null,
+): number {
   const shown = String(text ?? '').replace(/[&<>]/g, (symbol) => ENTITIES[symbol]);
   const element = `<text y="${fontSize}" font-family="${FONT}" font-size="${fontSize}" font-weight="${fontWeight}">${shown}</text>`;
   let width = widths.get(element);
