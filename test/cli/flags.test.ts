@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { wrapText } from '../../lib/cli/format';
 import { prose } from '../support/prose';
 import { temporaryFolder } from '../support/temporaryFolder';
 import { runCli } from './runCli';
@@ -20,6 +21,15 @@ test('help of every command fits a screen and shows an example', async () => {
     expect(stdout).toMatch(/Example:\n {2}einlinear /);
   }
   expect((await runCli(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
+
+test('descriptions break where the terminal does, and nowhere else', async () => {
+  for (const command of ['prepare', 'inspect', 'taxonomy', 'demo']) {
+    const { stdout } = await runCli([command, '--help']);
+    const description = stdout.split('\n\n')[1];
+    const width = process.stdout.columns || 80;
+    expect(description).toBe(wrapText(description.replaceAll('\n', ' '), width));
+  }
 });
 
 test.each<[string, string[], RegExp]>([
