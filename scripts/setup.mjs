@@ -1,5 +1,5 @@
-// Makes a clone ready to use: packages, addon, dist/. Needs only Node, CMake and a C++17 compiler, and
-// does only what is out of date. `--force` builds both parts again.
+// Makes a clone ready to use: packages, addon, dist/. Needs only Node, CMake, a C++17 compiler and make
+// or ninja, and does only what is out of date. `--force` builds both parts again.
 import fs from 'node:fs';
 import path from 'node:path';
 import { buildNative } from './build-native.mjs';
@@ -59,9 +59,11 @@ function linkCommand() {
 
 export function setup({ force = false } = {}) {
   checkNode();
+  const buildsAddon = force || !addonIsCurrent();
+  // Before the packages: nobody waits for them only to hear that the compiler is missing.
+  if (buildsAddon) checkTools();
   if (!packagesAreInstalled()) step('installing packages', installPackages);
-  if (force || !addonIsCurrent()) {
-    checkTools();
+  if (buildsAddon) {
     // On a terminal the build tool shows its progress in one line; elsewhere only a failure matters.
     step('building the addon', () => buildNative({ quiet: !process.stdout.isTTY }));
   }

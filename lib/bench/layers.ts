@@ -52,6 +52,8 @@ export interface BenchOptions {
   readonly threads: number;
   readonly peer: Peer | null;
   readonly onRow?: (row: BenchRow) => void;
+  /** Stops after the call under way and rejects with `ABORTED`. */
+  readonly signal?: AbortSignal;
 }
 
 const THETAS: Partial<Record<BenchLayer, string>> = {
@@ -121,58 +123,81 @@ function summary(times: number[]): { median: number; range: [number, number] } {
   return { median, range: [sorted[0], sorted.at(-1)!] };
 }
 
+/** One row: a layer's pass, ours and the peer's call by call in turn. */
+async function timeRow(
+  layer: BenchLayer,
+  d: number,
+  pass: Pass,
+  work: Work,
+  gradient: Tensor,
+  { device, tokens, repeats, peer, signal }: BenchOptions,
+): Promise<BenchRow> {
+  const ours: number[] = [];
+  const theirs: number[] = [];
+  for (let i = 0; i <= repeats; ++i) {
+    if (signal?.aborted) {
+      throw new EinlinearError('ABORTED', `Timing was interrupted at ${layer}, d = ${d}, ${pass}`, {
+        layer,
+        d,
+        pass,
+      });
+    }
+    const mine = await time(work, pass, gradient, device);
+    const other = peer === null ? null : await peer.run(pass);
+    if (i === 0) continue; // warm-up
+    ours.push(mine);
+    if (other !== null) theirs.push(other);
+  }
+  const own = summary(ours);
+  const their = peer === null ? null : summary(theirs);
+  return {
+    layer,
+    d,
+    tokens,
+    pass,
+    dtype: 'float32',
+    ours_ms: own.median,
+    ours_range: own.range,
+    peer: peer === null ? null : `${peer.name} ${peer.version}`,
+    peer_ms: their?.median ?? null,
+    peer_range: their?.range ?? null,
+    ratio: their === null ? null : their.median / own.median,
+  };
+}
+
 /**
  * Times single layers d → d, ours and a peer's call by call in turn, so that whatever else the
  * machine does meets both alike.
  *
  * @returns one row for every layer, width and pass
- * @throws INVALID_ARGUMENT for an unknown layer
+ * @throws INVALID_ARGUMENT for an unknown layer, before any is timed; ABORTED
  */
 export async function benchLayers(options: BenchOptions): Promise<BenchRow[]> {
-  const { device, tokens, repeats, peer, threads } = options;
+  const { device, tokens, peer, threads } = options;
+  for (const layer of options.layers) {
+    if (BENCH_LAYERS.includes(layer)) continue;
+    throw new EinlinearError(
+      'INVALID_ARGUMENT',
+      `Expected layers to be among ${BENCH_LAYERS.join(', ')}, got '${layer as string}'`,
+      { layer },
+    );
+  }
   const rows: BenchRow[] = [];
   for (const d of options.widths) {
     for (const layer of options.layers) {
-      if (!BENCH_LAYERS.includes(layer)) {
-        throw new EinlinearError(
-          'INVALID_ARGUMENT',
-          `Expected layers to be among ${BENCH_LAYERS.join(', ')}, got '${layer as string}'`,
-          { layer },
-        );
-      }
       const work = prepare(layer, d, tokens, device);
       const gradient = randn([tokens, d], { device });
-      await peer?.prepare({ layer, sizes: work.sizes, tokens, k: work.k, threads });
-      for (const pass of ['forward', 'forward+backward'] as const) {
-        const ours: number[] = [];
-        const theirs: number[] = [];
-        for (let i = 0; i <= repeats; ++i) {
-          const mine = await time(work, pass, gradient, device);
-          const other = peer === null ? null : await peer.run(pass);
-          if (i === 0) continue; // warm-up
-          ours.push(mine);
-          if (other !== null) theirs.push(other);
+      try {
+        await peer?.prepare({ layer, sizes: work.sizes, tokens, k: work.k, threads });
+        for (const pass of ['forward', 'forward+backward'] as const) {
+          const row = await timeRow(layer, d, pass, work, gradient, options);
+          rows.push(row);
+          options.onRow?.(row);
         }
-        const own = summary(ours);
-        const their = peer === null ? null : summary(theirs);
-        const row: BenchRow = {
-          layer,
-          d,
-          tokens,
-          pass,
-          dtype: 'float32',
-          ours_ms: own.median,
-          ours_range: own.range,
-          peer: peer === null ? null : `${peer.name} ${peer.version}`,
-          peer_ms: their?.median ?? null,
-          peer_range: their?.range ?? null,
-          ratio: their === null ? null : their.median / own.median,
-        };
-        rows.push(row);
-        options.onRow?.(row);
+      } finally {
+        for (const leaf of work.leaves) leaf.dispose();
+        gradient.dispose();
       }
-      for (const leaf of work.leaves) leaf.dispose();
-      gradient.dispose();
     }
   }
   return rows;

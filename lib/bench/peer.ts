@@ -54,7 +54,9 @@ export class Peer {
       );
     }
     const script = join(__dirname, '..', '..', 'scripts', 'peers', 'torch_layers.py');
-    return new Peer('torch', spawn(python, [script], { stdio: ['pipe', 'pipe', 'inherit'] }));
+    // In a group of its own, so that a Ctrl-C lets the call under way end and `close` ends the peer.
+    const child = spawn(python, [script], { stdio: ['pipe', 'pipe', 'inherit'], detached: true });
+    return new Peer('torch', child);
   }
 
   /** Builds a case; `run` times it from then on. */

@@ -1,30 +1,36 @@
 import { availableParallelism } from 'node:os';
 import { Option, type Command } from 'commander';
 import { BENCH_LAYERS, benchLayers, Peer, type BenchLayer, type BenchRow } from '../bench';
-import { EinlinearError } from '../errors';
 import { device } from '../tensor';
+import { flagError, oneOf, wholeNumber } from './flags';
 import type { CommandIO } from './io';
 
 interface BenchFlags {
-  readonly layers: string;
-  readonly d: string;
-  readonly tokens: string;
-  readonly repeats: string;
-  readonly threads?: string;
+  readonly layers: BenchLayer[];
+  readonly d: number[];
+  readonly tokens: number;
+  readonly repeats: number;
+  readonly threads?: number;
   readonly peer?: string;
   readonly json?: boolean;
 }
 
-function positive(flag: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) {
-    throw new EinlinearError(
-      'INVALID_FLAG',
-      `Expected ${flag} to be a whole number of at least 1, got '${text}'`,
-      { flag, value: text },
-    );
+/** Reads values separated by commas. */
+function list<T>(value: (text: string) => T): (text: string) => T[] {
+  return (text) => text.split(',').map(value);
+}
+
+/** Threads from the flag, the environment or the machine: both sides get the same number, so it is settled here. */
+function threadCount(io: CommandIO, flag: number | undefined): number {
+  const fromEnvironment = io.env['EINLINEAR_THREADS'];
+  if (flag !== undefined || fromEnvironment === undefined) return flag ?? availableParallelism();
+  try {
+    return wholeNumber(1)(fromEnvironment);
+  } catch (error) {
+    throw flagError(`EINLINEAR_THREADS '${fromEnvironment}': ${(error as Error).message}`, {
+      value: fromEnvironment,
+    });
   }
-  return value;
 }
 
 function line(row: BenchRow): string {
@@ -35,22 +41,21 @@ function line(row: BenchRow): string {
 }
 
 async function bench(io: CommandIO, flags: BenchFlags): Promise<void> {
-  // Both sides get the same number, so it is settled here.
-  const threads = positive(
-    '--threads',
-    flags.threads ?? io.env['EINLINEAR_THREADS'] ?? String(availableParallelism()),
-  );
+  const { layers, d: widths, tokens, repeats } = flags;
+  const threads = threadCount(io, flags.threads);
   const cpu = device('cpu', { threads });
-  const peer = flags.peer === undefined ? null : Peer.torch();
+  let peer: Peer | null = null;
   try {
+    peer = flags.peer === undefined ? null : Peer.torch();
     const rows = await benchLayers({
       device: cpu,
-      layers: flags.layers.split(',') as BenchLayer[],
-      widths: flags.d.split(',').map((d) => positive('--d', d)),
-      tokens: positive('--tokens', flags.tokens),
-      repeats: positive('--repeats', flags.repeats),
+      layers,
+      widths,
+      tokens,
+      repeats,
       threads,
       peer,
+      signal: io.signal,
       onRow: (row) => {
         if (flags.json !== true) io.stdout.write(`${line(row)}\n`);
       },
@@ -64,16 +69,25 @@ async function bench(io: CommandIO, flags: BenchFlags): Promise<void> {
 
 /** Adds `einlinear bench layers` to a program. */
 export function addBenchCommand(program: Command, io: CommandIO): void {
+  const positive = wholeNumber(1);
   program
     .command('bench')
     .description('time layers, against a peer where one is given')
     .command('layers')
     .description('time single layers d -> d, forward and forward+backward, float32')
-    .option('--layers <list>', 'which layers, separated by commas', BENCH_LAYERS.join(','))
-    .option('--d <list>', 'widths, separated by commas', '512,1024,2048')
-    .option('--tokens <n>', 'tokens in a batch', '4096')
-    .option('--repeats <n>', 'timed calls a row, after one that warms up', '7')
-    .option('--threads <n>', 'threads (default: every core this process may use)')
+    .addOption(
+      new Option('--layers <list>', 'which layers, separated by commas')
+        .argParser(list(oneOf(...BENCH_LAYERS)))
+        .default([...BENCH_LAYERS], BENCH_LAYERS.join(',')),
+    )
+    .addOption(
+      new Option('--d <list>', 'widths, separated by commas')
+        .argParser(list(positive))
+        .default([512, 1024, 2048], '512,1024,2048'),
+    )
+    .option('--tokens <n>', 'tokens in a batch', positive, 4096)
+    .option('--repeats <n>', 'timed calls a row, after one that warms up', positive, 7)
+    .option('--threads <n>', 'threads (default: every core this process may use)', positive)
     .addOption(new Option('--peer <name>', 'library to time in turn with ours').choices(['torch']))
     .option('--json', 'print the rows as JSON')
     .addHelpText('after', '\nExample:\n  einlinear bench layers --peer torch --d 1024')

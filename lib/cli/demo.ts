@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { rm } from 'node:fs/promises';
+import { access, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import {
@@ -9,19 +9,23 @@ import {
   encodeCharacters,
   prepareText,
 } from '../data';
+import { makeFolder } from '../data/tokenFile';
 import { GPT, type GPTConfig } from '../models';
-import { lossComputePlot, savePlot } from '../plot';
+import { lossComputePlot, savePlot, type LossPoint } from '../plot';
 import {
   readMetrics,
   RunFolder,
   sampleTokens,
   train,
+  type Spent,
   type TrainConfigInput,
   type TrainResult,
 } from '../train';
-import { numberWithin, wholeNumber } from './flags';
+import { writeAtomically } from '../train/atomicWrite';
+import { flagError, numberWithin, wholeNumber } from './flags';
 import { formatCount, formatDuration, formatShort, formatTable, wrapText } from './format';
 import type { CommandIO } from './io';
+import { sharedCompute } from './sharedCompute';
 import { TrainingProgress } from './trainingProgress';
 
 interface DemoFlags {
@@ -56,6 +60,10 @@ const WARM_UP_STEPS = 8;
 const CLOSING_SECONDS = 6;
 /** Part of the time left that is planned with: machines get slower when they are busy or hot. */
 const PLANNED_SHARE = 0.85;
+/** Says that a folder is the demo's own, whose last runs may be replaced. */
+const MARKER = '.einlinear-demo';
+/** Name of the plot, without extension. */
+const PLOT = 'loss-compute';
 const PROMPT = 'The people of the United States ';
 const SAMPLE_CHARACTERS = 400;
 
@@ -77,7 +85,7 @@ export function addDemoCommand(program: Command, io: CommandIO): void {
     .command('demo')
     .summary('train a dense GPT and a BTT mixture of experts for the same compute')
     .description(
-      'Train two GPTs on State of the Union addresses for the same number of MACs, one dense, one with a BTT\n' +
+      'Train two GPTs on State of the Union addresses for the same number of MACs, one dense, one with a BTT ' +
         'mixture of experts (8, of which 2 are active) in every linear layer, and compare them.',
     )
     .option('--out <folder>', 'where runs and plots go', 'demo-output')
@@ -124,11 +132,38 @@ function macsPerToken(config: GPTConfig): number {
   }
 }
 
+/**
+ * Takes a folder for the demo. What it holds under the demo's names must be the demo's own.
+ *
+ * @throws EinlinearError `INVALID_FLAG`
+ */
+async function claimFolder(out: string): Promise<void> {
+  const exists = (name: string) =>
+    access(join(out, name)).then(
+      () => true,
+      () => false,
+    );
+  if (await exists(MARKER)) return;
+  const names = ['data', ...CONTENDERS.map(({ folder }) => folder), `${PLOT}.svg`, `${PLOT}.png`];
+  for (const name of names) {
+    if (!(await exists(name))) continue;
+    throw flagError(
+      `--out ${out} holds ${name}, which the demo did not write and would replace: choose another folder`,
+      { out, name },
+    );
+  }
+  await makeFolder(out);
+  const text = 'The next demo replaces data, runs and plots of this folder.\n';
+  await writeAtomically(join(out, MARKER), [Buffer.from(text, 'utf8')]);
+}
+
 /** What a contender came to. */
 interface Outcome {
   contender: Contender;
   result: TrainResult;
   sample: string;
+  /** Validation losses on the way. */
+  curve: LossPoint[];
 }
 
 async function runContender(
@@ -136,6 +171,7 @@ async function runContender(
   contender: Contender,
   config: TrainConfigInput,
   out: string,
+  endsEarly: (spent: Spent) => boolean,
 ): Promise<Outcome> {
   const run = new RunFolder(join(out, contender.folder));
   for (const file of [run.config, run.metrics, run.checkpoint, run.environment]) {
@@ -147,6 +183,7 @@ async function runContender(
     const result = await train(config, {
       folder: run.path,
       signal: io.signal,
+      endsEarly,
       onStep: (metrics) => progress.update(metrics),
       onModel: async (model) => {
         progress.stop();
@@ -158,7 +195,10 @@ async function runContender(
         sample = PROMPT + decodeCharacters(ids);
       },
     });
-    return { contender, result, sample };
+    const curve = (await readMetrics(run.metrics)).flatMap(({ macs, valLoss }) =>
+      valLoss === undefined ? [] : [{ macs, loss: valLoss }],
+    );
+    return { contender, result, sample, curve };
   } finally {
     progress.stop();
   }
@@ -170,6 +210,7 @@ async function runDemo(io: CommandIO, flags: DemoFlags): Promise<void> {
   // With --json stdout holds nothing but the result.
   const say = (text: string) => (flags.json ? io.stderr : io.stdout).write(`${text}\n`);
 
+  await claimFolder(flags.out);
   const data = join(flags.out, 'data');
   const { tokens } = await prepareText('sotu', data, { signal: io.signal });
   say(
@@ -196,6 +237,12 @@ async function runDemo(io: CommandIO, flags: DemoFlags): Promise<void> {
     `Each is trained for ${formatShort(budget)} forward MACs, which takes this machine about ` +
       `${formatDuration(training / (1 - EVALUATION_SHARE))} for both.\n`,
   );
+  // Where the machine gets slower than planned, each ends in its part of the time that is left now, the second also
+  // where the first did: they are compared at the compute that both have spent, at the same place of their schedules.
+  const begun = elapsed();
+  const timeLeft = Math.max(0, flags.minutes * 60 - CLOSING_SECONDS - begun);
+  let share = 0;
+  let limit = Infinity;
   const outcomes: Outcome[] = [];
   for (const [i, contender] of CONTENDERS.entries()) {
     const steps = Math.round(budget / stepMacs[i]);
@@ -208,34 +255,36 @@ async function runDemo(io: CommandIO, flags: DemoFlags): Promise<void> {
       evalBatches: Math.min(MAX_EVALUATION_BATCHES, Math.max(1, evalBatches)),
       checkpointEvery: 0,
     };
-    outcomes.push(await runContender(io, contender, config, flags.out));
+    share += seconds[i] / stepMacs[i] / secondsPerMac;
+    const deadline = begun + share * timeLeft;
+    const endsEarly = ({ step, macs }: Spent) =>
+      step >= EVALUATIONS && (macs >= limit || elapsed() >= deadline);
+    const outcome = await runContender(io, contender, config, flags.out, endsEarly);
+    if (outcome.result.step < steps) limit = outcome.result.macs;
+    outcomes.push(outcome);
   }
+  const comparison = compare(outcomes, limit < Infinity);
 
-  const series = await Promise.all(
-    CONTENDERS.map(async ({ name, folder }) => ({
-      name,
-      points: (await readMetrics(new RunFolder(join(flags.out, folder)).metrics)).flatMap(
-        ({ macs, valLoss }) => (valLoss === undefined ? [] : [{ macs, loss: valLoss }]),
-      ),
-    })),
-  );
   const plot = await savePlot(
-    lossComputePlot(series, {
-      title: 'Validation loss against compute',
-      subtitle: 'Character GPTs on State of the Union addresses, 3 layers',
-    }),
-    join(flags.out, 'loss-compute'),
+    lossComputePlot(
+      outcomes.map(({ contender, curve }) => ({ name: contender.name, points: curve })),
+      {
+        title: 'Validation loss against compute',
+        subtitle: 'Character GPTs on State of the Union addresses, 3 layers',
+      },
+    ),
+    join(flags.out, PLOT),
   );
   if (flags.json) {
     const models = outcomes.map(({ contender, result, sample }) => {
       const { config, ...numbers } = result;
       return { name: contender.name, ...numbers, sample, config };
     });
-    io.stdout.write(`${JSON.stringify({ seconds: elapsed(), models, plot })}\n`);
+    io.stdout.write(`${JSON.stringify({ seconds: elapsed(), models, comparison, plot })}\n`);
     return;
   }
   say(`\n${resultTable(outcomes)}\n`);
-  say(verdict(outcomes));
+  say(verdict(comparison));
   for (const { contender, sample } of outcomes) {
     say(`\n${contender.name} writes:\n${wrapText(sample, 96)}`);
   }
@@ -258,10 +307,34 @@ function resultTable(outcomes: readonly Outcome[]): string {
   );
 }
 
-function verdict(outcomes: readonly Outcome[]): string {
-  const [first, second] = [...outcomes].sort(
-    (a, b) => (a.result.valLoss ?? Infinity) - (b.result.valLoss ?? Infinity),
+/** The losses that may be compared: those at the end, or at the compute that all spent where time ran out. */
+interface Comparison {
+  timeRanOut: boolean;
+  macs: number;
+  losses: { name: string; loss: number }[];
+}
+
+function compare(outcomes: readonly Outcome[], timeRanOut: boolean): Comparison {
+  const { macs, losses } = sharedCompute(outcomes.map(({ curve }) => curve));
+  return {
+    timeRanOut,
+    macs,
+    losses: outcomes.map(({ contender, result }, i) => ({
+      name: contender.name,
+      // To the end both spent the same but for a part of a step.
+      loss: timeRanOut ? losses[i] : (result.valLoss ?? NaN),
+    })),
+  };
+}
+
+function verdict({ timeRanOut, macs, losses }: Comparison): string {
+  const [first, second] = [...losses].sort((a, b) => a.loss - b.loss);
+  const gap = (second.loss - first.loss).toFixed(4);
+  const result = `For the same compute ${first.name} ends ${gap} nats a character lower.`;
+  if (!timeRanOut) return result;
+  const numbers = losses.map(({ name, loss }) => `${name} ${loss.toFixed(4)}`).join(', ');
+  return (
+    'The machine became slower and time was up before the planned end, so that the models of the table differ in compute.\n' +
+    `At ${formatShort(macs)} training MACs, which both have spent: ${numbers}.\n${result}`
   );
-  const gap = (second.result.valLoss ?? NaN) - (first.result.valLoss ?? NaN);
-  return `For the same compute ${first.contender.name} ends ${gap.toFixed(4)} nats a character lower.`;
 }

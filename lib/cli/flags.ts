@@ -50,6 +50,23 @@ export function structureText(text: string): string {
   return text;
 }
 
+/** Refuses a flag of a command that is given twice with different values: which of them is meant, nobody can tell. */
+export function refuseContradictions(command: Command): void {
+  for (const option of command.options) {
+    let before: string | undefined;
+    command.on(`option:${option.name()}`, (value?: string) => {
+      if (before !== undefined && value !== before) {
+        throw flagError(`${option.long} ${value} contradicts ${option.long} ${before}`, {
+          flag: option.long,
+          values: [before, value],
+        });
+      }
+      before = value;
+    });
+  }
+  command.commands.forEach(refuseContradictions);
+}
+
 /** Whether the user gave an option himself. */
 export function isGiven(command: Command, name: string): boolean {
   return command.getOptionValueSource(name) === 'cli';

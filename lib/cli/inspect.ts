@@ -23,7 +23,7 @@ export function addInspectCommand(program: Command, io: CommandIO): void {
     .command('inspect')
     .summary('describe this machine, a run or a file')
     .description(
-      'Without a path: versions, processor, threads and backends, and why one is missing.\n' +
+      'Without a path: versions, processor, threads and backends, and why one is missing. ' +
         'With one: what a run folder, a folder of token files or a safetensors file holds.',
     )
     .argument('[path]', 'run folder, token files, checkpoint or other safetensors file')
@@ -88,9 +88,9 @@ async function describeRun(run: RunFolder): Promise<Description> {
   const metrics = await readMetrics(run.metrics).catch(() => []);
   const last = metrics[metrics.length - 1];
   const evaluated = metrics.filter(({ valLoss }) => valLoss !== undefined).pop();
-  const checkpoint = (await run.hasCheckpoint())
-    ? Number((await readSafetensorsHeader(run.checkpoint)).metadata.step)
-    : null;
+  const checkpoint = await run.checkpointStep();
+  // An interrupted run saves between two lines of metrics.
+  const step = Math.max(last?.step ?? 0, checkpoint ?? 0);
   const { model } = config;
   const pairs: Pairs = [
     ['run', run.path],
@@ -101,16 +101,26 @@ async function describeRun(run: RunFolder): Promise<Description> {
       `${model.layers} layers, width ${model.dModel}, ${model.heads} heads of ${model.headDim}`,
     ],
     ['tokens', `${model.vocabSize} symbols, context ${model.contextLength}`],
-    ['steps', `${last?.step ?? 0} of ${config.steps}, checkpoint at ${checkpoint ?? 'none'}`],
+    ['steps', `${step} of ${config.steps}, checkpoint at ${checkpoint ?? 'none'}`],
   ];
   if (last !== undefined) {
-    pairs.push(['compute', `${formatShort(last.tokens)} tokens, ${formatShort(last.macs)} MACs`]);
+    pairs.push([
+      'compute',
+      `${formatShort(last.tokens)} tokens, ${formatShort(last.macs)} MACs at step ${last.step}`,
+    ]);
   }
   if (evaluated?.valLoss !== undefined) {
     pairs.push(['validation loss', `${evaluated.valLoss.toFixed(4)} at step ${evaluated.step}`]);
   }
   return {
-    value: { kind: 'run', config, checkpoint, last: last ?? null, evaluated: evaluated ?? null },
+    value: {
+      kind: 'run',
+      config,
+      step,
+      checkpoint,
+      last: last ?? null,
+      evaluated: evaluated ?? null,
+    },
     text: formatPairs(pairs),
   };
 }

@@ -4,6 +4,7 @@ import { prepareText } from '../data';
 import { numberWithin } from './flags';
 import { formatCount, formatPairs } from './format';
 import type { CommandIO } from './io';
+import { isPath } from './source';
 
 interface PrepareFlags {
   out: string;
@@ -17,7 +18,7 @@ export function addPrepareCommand(program: Command, io: CommandIO): void {
     .command('prepare')
     .summary('turn text into token files')
     .description(
-      'Turn text into train.bin, val.bin and meta.json: one byte a character, newline and printable ASCII.\n' +
+      'Turn text into train.bin, val.bin and meta.json: one byte a character, newline and printable ASCII. ' +
         'Every line is a document; one with any other symbol is dropped.',
     )
     .argument('<source>', 'text file, folder of texts, or data set: sotu')
@@ -31,6 +32,7 @@ export function addPrepareCommand(program: Command, io: CommandIO): void {
     .option('--json', 'print the result as JSON')
     .addHelpText('after', '\nExample:\n  einlinear prepare sotu --out data/sotu\n')
     .action(async (source: string, { out, validationFraction, json }: PrepareFlags) => {
+      await isPath(source);
       const result = await prepareText(source, out, { validationFraction, signal: io.signal });
       if (json) {
         io.stdout.write(`${JSON.stringify(result)}\n`);

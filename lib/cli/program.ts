@@ -4,6 +4,7 @@ import { EinlinearError } from '../errors';
 import { packageVersion } from '../train';
 import { addBenchCommand } from './bench';
 import { addDemoCommand } from './demo';
+import { refuseContradictions } from './flags';
 import { addInspectCommand } from './inspect';
 import type { CommandIO } from './io';
 import { addPrepareCommand } from './prepare';
@@ -36,6 +37,7 @@ function buildProgram(io: CommandIO): Command {
   addTaxonomyCommand(program);
   addBenchCommand(program, io);
   addDemoCommand(program, io);
+  refuseContradictions(program);
   return program;
 }
 

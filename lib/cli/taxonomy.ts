@@ -61,9 +61,8 @@ export function addTaxonomyCommand(program: Command): void {
     .command('taxonomy')
     .summary('sizes, counts and exponents of a θ or a named structure')
     .description(
-      'Print sizes, counts and exponents of a structure: a θ such as (0.5|0|0.5|0|0.5|0.5|0.25), in the\n' +
-        'order α, β, γ, δ, ε, φ, ρ, or a name such as btt:rank=4. Redundant and degenerate points have a\n' +
-        'taxonomy too.',
+      'Print sizes, counts and exponents of a structure: a θ such as (0.5|0|0.5|0|0.5|0.5|0.25), in the order ' +
+        'α, β, γ, δ, ε, φ, ρ, or a name such as btt:rank=4. Redundant and degenerate points have a taxonomy too.',
     )
     .argument('<theta>', 'a θ in quotes, or a structure by name')
     .requiredOption('--d-in <n>', 'input features', (text) => width('--d-in', text))
@@ -71,7 +70,7 @@ export function addTaxonomyCommand(program: Command): void {
     .option('--json', 'print one JSON object')
     .action((text: string, options: { dIn: number; dOut: number; json?: boolean }) => {
       const report = reportTaxonomy(text, options.dIn, options.dOut);
-      console.log(options.json ? JSON.stringify(report, null, 2) : renderTaxonomy(report));
+      console.log(options.json ? toJson(report) : renderTaxonomy(report));
     });
 }
 
@@ -104,6 +103,13 @@ export function reportTaxonomy(text: string, dIn: number, dOut: number): Taxonom
     factors: factorsOf(plan),
     notes: notesOn(structure, theta, sizes),
   };
+}
+
+/** Numbers at twelve significant digits: what comes after them is rounding of the arithmetic. */
+function toJson(report: TaxonomyReport): string {
+  const clean = (_: string, value: unknown): unknown =>
+    typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(12)) : value;
+  return JSON.stringify(report, clean, 2);
 }
 
 /** The report laid out for people. */

@@ -1,11 +1,17 @@
 import type { Command } from 'commander';
-import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, isAbsolute, join, relative, resolve } from 'node:path';
 
-import { hasTokenFiles, isDatasetName, prepareText, readTokenMeta, type TokenMeta } from '../data';
+import {
+  CHARACTER_COUNT,
+  hasTokenFiles,
+  prepareText,
+  readTokenMeta,
+  type TokenMeta,
+} from '../data';
 import { EinlinearError } from '../errors';
-import type { GPTConfig } from '../models';
+import { GPT, type GPTConfig } from '../models';
 import { formatStructure, parseStructure } from '../structure';
+import { device as openDevice } from '../tensor';
 import { RunFolder, train, type TrainConfig, type TrainConfigInput } from '../train';
 import { deviceName, pickDevice, type DeviceFlag } from './deviceFlag';
 import {
@@ -19,6 +25,7 @@ import {
 } from './flags';
 import { formatCount, formatShort } from './format';
 import type { CommandIO } from './io';
+import { DATASET_NAMES, isPath } from './source';
 import { TrainingProgress } from './trainingProgress';
 
 interface TrainFlags {
@@ -168,6 +175,11 @@ async function runTrain(
         `${valLoss === null ? '' : `, validation loss ${valLoss.toFixed(4)}`}\n` +
         `Saved in ${folder}; try: einlinear sample ${folder}\n`,
     );
+  } catch (error) {
+    if (!(error instanceof EinlinearError) || error.code !== 'ABORTED') throw error;
+    const { message, details } = error;
+    const resume = `einlinear train --resume --out ${folder}`;
+    throw new EinlinearError('ABORTED', `${message}; to continue: ${resume}`, details);
   } finally {
     progress.stop();
   }
@@ -188,7 +200,8 @@ async function resumedRun(
   if (flags.out === undefined) throw flagError('--resume needs --out, the folder of the run');
   const run = new RunFolder(flags.out);
   const config = await run.readConfig();
-  if (!(await run.hasCheckpoint())) {
+  const step = await run.checkpointStep();
+  if (step === null) {
     throw flagError(
       `--resume: ${flags.out} holds no checkpoint yet; start again without --resume`,
       {
@@ -212,10 +225,15 @@ async function resumedRun(
         ? formatStructure(parseStructure(String(given))) ===
           formatStructure(parseStructure(String(before)))
         : given === before;
-    // More steps do not change those already taken, unless the schedule depends on where it ends.
-    const longer =
-      name === 'steps' && config.schedule === 'constant' && Number(given) >= config.steps;
-    if (!same && !longer) {
+    if (name === 'steps' && Number(given) < step) {
+      throw flagError(
+        `--steps ${Number(given)} contradicts --resume: the run in ${flags.out} is at step ${step}`,
+        { given, step },
+      );
+    }
+    // Another end does not change the steps already taken, unless the schedule depends on it.
+    const movable = name === 'steps' && config.schedule === 'constant';
+    if (!same && !movable) {
       throw flagError(
         `${flagOf(command, name)} ${String(given)} contradicts --resume: the run in ${flags.out} has ${String(before)}`,
         { flag: flagOf(command, name), given, run: before },
@@ -235,16 +253,7 @@ async function resumedRun(
 
 /** What a run remembers as its data: a data set's name or an absolute path. */
 async function sourceName(data: string): Promise<string> {
-  const exists = await stat(data).then(
-    () => true,
-    () => false,
-  );
-  if (!exists && isDatasetName(data)) return data;
-  if (!exists) {
-    throw new EinlinearError('IO', `Expected a text, a folder or a data set, found no ${data}`, {
-      path: data,
-    });
-  }
+  if (!(await isPath(data))) return data;
   return resolve(basename(data).match(/^(train|val)\.bin$/) ? dirname(data) : data);
 }
 
@@ -277,13 +286,16 @@ async function newRun(
   flags: TrainFlags,
 ): Promise<PlannedRun> {
   if (data === undefined) {
-    throw flagError('Expected data to train on: a text file, a folder or a data set (sotu)');
+    throw flagError(
+      `Expected data to train on: a text file, a folder or a data set (${DATASET_NAMES})`,
+    );
   }
   checkFlags(command, flags);
   const source = await sourceName(data);
   const name = basename(source, extname(source));
   const structure = formatStructure(parseStructure(flags.structure));
-  const folder = flags.out ?? join('runs', `${name}-${structure.replace(/[^\w.]+/g, '-')}`);
+  const slug = structure.replace(/[^\w.]+/g, '-').replace(/^-|-$/g, '');
+  const folder = flags.out ?? join('runs', `${name}-${slug}`);
   const run = new RunFolder(folder);
   if (await run.hasCheckpoint()) {
     throw flagError(
@@ -291,15 +303,17 @@ async function newRun(
       { out: folder },
     );
   }
-  const { dataFolder, meta } = await findTokens(source, run, io);
-  if (flags.finalLr !== undefined && flags.schedule === undefined && meta.vocabSize <= 256) {
+  const ready =
+    isAbsolute(source) && (await hasTokenFiles(source)) ? await readTokenMeta(source) : null;
+  const vocabSize = ready?.vocabSize ?? CHARACTER_COUNT;
+  if (flags.finalLr !== undefined && flags.schedule === undefined && vocabSize <= 256) {
     throw flagError(
       `--final-lr ${flags.finalLr} needs --schedule cosine or linear: character models keep a constant rate`,
       { finalLr: flags.finalLr },
     );
   }
   const model: GPTConfig = {
-    vocabSize: meta.vocabSize,
+    vocabSize,
     contextLength: flags.context,
     layers: flags.layers,
     dModel: flags.dModel,
@@ -307,13 +321,16 @@ async function newRun(
     dropout: flags.dropout,
     structure,
   };
+  checkModel(model);
+  // Nothing is written before everything else is checked.
+  const meta = ready ?? (await prepareRun(source, run, flags.context, io));
   const { batch, gradAccumulation, steps, lr, warmup, schedule, finalLr, weightDecay } = flags;
   const { gradClip, seed, dtype, threads, evalEvery, evalBatches, logEvery } = flags;
   return {
     folder,
     config: {
       model,
-      data: dataFolder,
+      data: ready === null ? run.data : source,
       source,
       symbols: meta.symbols ?? null,
       batch,
@@ -337,20 +354,29 @@ async function newRun(
   };
 }
 
-/** Token files as they are, or made from a text into the run folder. */
-async function findTokens(
+/** Refuses a model that cannot be, by building its smallest sibling: all blocks are alike. */
+function checkModel(model: GPTConfig): void {
+  const device = openDevice('cpu', { threads: 1 });
+  try {
+    new GPT({ ...model, layers: 1, vocabSize: 1, contextLength: 1 }, { device }).dispose();
+  } finally {
+    device.close();
+  }
+}
+
+/** Makes token files from a text in the run folder. */
+async function prepareRun(
   source: string,
   run: RunFolder,
+  context: number,
   io: CommandIO,
-): Promise<{ dataFolder: string; meta: TokenMeta }> {
-  if (isAbsolute(source) && (await hasTokenFiles(source))) {
-    return { dataFolder: source, meta: await readTokenMeta(source) };
-  }
-  const { meta, tokens, documents } = await prepareText(source, run.data, { signal: io.signal });
+): Promise<TokenMeta> {
+  const { signal } = io;
+  const { meta, tokens, documents } = await prepareText(source, run.data, { context, signal });
   const shown = isAbsolute(source) ? relative('', source) || source : source;
   io.stderr.write(
     `${shown}: ${formatCount(tokens.train)} characters to train on, ${formatCount(tokens.val)} to validate, ` +
       `${formatCount(documents.dropped)} documents dropped for other symbols\n`,
   );
-  return { dataFolder: run.data, meta };
+  return meta;
 }

@@ -39,7 +39,12 @@ async function readRows(file: TokenFile, starts: number[], context: number): Pro
   return { inputs, targets };
 }
 
-function checkSize(file: TokenFile, { batch, context }: BatchSize): void {
+/**
+ * Checks that a file holds rows of a size.
+ *
+ * @throws EinlinearError `NO_DATA` for a file shorter than a row and the token after it, `OUT_OF_RANGE`
+ */
+export function checkRows(file: TokenFile, { batch, context }: BatchSize): void {
   for (const [name, value] of Object.entries({ batch, context })) {
     if (!Number.isSafeInteger(value) || value < 1) {
       throw new EinlinearError(
@@ -72,7 +77,7 @@ export class BatchSampler {
     private readonly size: BatchSize,
     state: SamplerState,
   ) {
-    checkSize(file, size);
+    checkRows(file, size);
     this.seed = state.seed;
     this.counter = state.counter;
   }
@@ -102,7 +107,7 @@ export async function* evaluationBatches(
   file: TokenFile,
   { batch, context, batches }: BatchSize & { batches: number },
 ): AsyncGenerator<Batch> {
-  checkSize(file, { batch, context });
+  checkRows(file, { batch, context });
   const available = Math.floor((file.length - 1) / context);
   const rows = Math.min(available, batches * batch);
   for (let first = 0; first < rows; first += batch) {

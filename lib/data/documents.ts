@@ -64,7 +64,7 @@ export interface DocumentBatch {
 
 /**
  * The documents of a text file as character ids. A newline ends a document, and the end of the file the last one.
- * A document with any byte that is not printable ASCII is dropped (SPEC §5); a carriage return before the newline and a
+ * A document with any byte that is not printable ASCII is dropped, as in the paper; a carriage return before the newline and a
  * byte-order mark are not part of the text.
  *
  * @throws EinlinearError `IO`

@@ -19,6 +19,7 @@ export {
 } from './tokenFile';
 export {
   BatchSampler,
+  checkRows,
   evaluationBatches,
   type Batch,
   type BatchSize,

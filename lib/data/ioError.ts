@@ -7,7 +7,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EFBIG: 'the file would exceed the size limit of this process (see ulimit -f)',
   EACCES: 'permission denied',
   EROFS: 'the file system is read-only',
-  ENOENT: 'the folder does not exist',
+  ENOENT: 'no such file or folder',
   ENOTDIR: 'a part of the path is a file, not a folder',
 };
 

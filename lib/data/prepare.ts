@@ -14,6 +14,8 @@ const STRETCHES = 10;
 export interface PrepareOptions {
   /** Share of the text held out for validation, default 0.1. */
   validationFraction?: number;
+  /** Tokens that a model will see: a part shorter than them and the one to predict is refused. */
+  context?: number;
   signal?: AbortSignal;
 }
 
@@ -76,7 +78,7 @@ function isHeldOut(start: number, tokens: number, fraction: number): boolean {
 }
 
 /**
- * Turns text into `train.bin`, `val.bin` and `meta.json`: character ids, one byte each (SPEC §5). The text is split by
+ * Turns text into `train.bin`, `val.bin` and `meta.json`: character ids, one byte each. The text is split by
  * document. Where that leaves a part empty (a handful of documents), the last document or documents are cut inside.
  *
  * @param source a text file, a folder of text files, or the name of a data set
@@ -86,7 +88,7 @@ function isHeldOut(start: number, tokens: number, fraction: number): boolean {
 export async function prepareText(
   source: string,
   folder: string,
-  { validationFraction = 0.1, signal }: PrepareOptions = {},
+  { validationFraction = 0.1, context = 0, signal }: PrepareOptions = {},
 ): Promise<PrepareResult> {
   if (!(validationFraction > 0 && validationFraction < 1)) {
     throw new EinlinearError(
@@ -99,10 +101,14 @@ export async function prepareText(
   const census = await count(source, files, signal);
 
   let heldOut = 0;
+  let heldOutTokens = 0;
   let position = 0;
   for await (const { kept } of allDocuments(files, signal)) {
     for (const ids of kept) {
-      if (isHeldOut(position, census.tokens, validationFraction)) heldOut++;
+      if (isHeldOut(position, census.tokens, validationFraction)) {
+        heldOut++;
+        heldOutTokens += ids.length;
+      }
       position += ids.length;
     }
   }
@@ -111,6 +117,15 @@ export async function prepareText(
     census.tokens - 1,
     Math.max(1, Math.round(census.tokens * (1 - validationFraction))),
   );
+  const val = byDocument ? heldOutTokens : census.tokens - cut;
+  for (const [split, length] of Object.entries({ train: census.tokens - val, val })) {
+    if (length > context) continue;
+    throw new EinlinearError(
+      'NO_DATA',
+      `Expected the ${split} part of ${source} to hold at least context + 1 = ${context + 1} tokens, got ${length}`,
+      { source, split, context, length },
+    );
+  }
 
   await makeFolder(folder);
   const writers: Record<Split, TokenWriter> = {

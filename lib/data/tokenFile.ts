@@ -138,9 +138,23 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Whether a folder holds a pair of token files. */
+/**
+ * Whether a folder holds a pair of token files.
+ *
+ * @throws EinlinearError `NO_DATA` where one of the two is missing
+ */
 export async function hasTokenFiles(folder: string): Promise<boolean> {
-  return (await exists(tokenPath(folder, 'train'))) && (await exists(tokenPath(folder, 'val')));
+  const train = await exists(tokenPath(folder, 'train'));
+  const val = await exists(tokenPath(folder, 'val'));
+  if (train !== val) {
+    const [there, missing] = train ? ['train.bin', 'val.bin'] : ['val.bin', 'train.bin'];
+    throw new EinlinearError(
+      'NO_DATA',
+      `Expected ${missing} beside ${there} in ${folder}, found none`,
+      { folder, missing },
+    );
+  }
+  return train;
 }
 
 /** Bytes looked at to tell what a token file without meta.json holds. */

@@ -7,7 +7,7 @@ const NEWLINE = 0x0a;
 /** Id of the newline, which ends a document. */
 export const NEWLINE_ID = 0;
 
-/** The symbols in the order of their ids: newline, then space to tilde (SPEC §5, character text). */
+/** The symbols in the order of their ids: newline, then space to tilde (the paper's character text). */
 export const CHARACTERS =
   '\n' +
   Array.from({ length: TILDE - SPACE + 1 }, (_, i) => String.fromCharCode(SPACE + i)).join('');

@@ -39,3 +39,15 @@ export function scientific(value: number): string {
   const power = `10${Array.from(String(Number(exponent)), (digit) => SUPERSCRIPTS[digit]).join('')}`;
   return mantissa === '1' ? power : `${mantissa}×${power}`;
 }
+
+/** Writes numbers with as many decimals as the one of them that needs most: 1.9, 2.0. */
+export function fixedDecimals(values: readonly number[]): (value: number) => string {
+  const decimals = Math.max(
+    0,
+    ...values.map((value) => {
+      const [mantissa, exponent] = value.toExponential().split('e');
+      return Math.max(0, mantissa.length - 2) - Number(exponent);
+    }),
+  );
+  return (value) => value.toFixed(decimals);
+}

@@ -1,8 +1,8 @@
 import type { TopLevelSpec } from 'vega-lite';
 
 import { EinlinearError } from '../errors';
-import { logTicks, scientific } from './logAxis';
-import { FONT } from './render';
+import { FONT } from './fonts';
+import { fixedDecimals, logTicks, scientific } from './logAxis';
 
 /** What a loss cost. */
 export interface LossPoint {
@@ -167,7 +167,7 @@ export function lossComputePlot(
             type: 'quantitative',
             scale: yScale,
             title: lossTitle,
-            axis: { values: yTicks, labelExpr: labelExpression(yTicks, String) },
+            axis: { values: yTicks, labelExpr: labelExpression(yTicks, fixedDecimals(yTicks)) },
           },
           color,
           strokeDash: {

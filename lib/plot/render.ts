@@ -1,14 +1,13 @@
 import { Resvg } from '@resvg/resvg-js';
 import { mkdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
 
 import { ioError } from '../data/ioError';
 import { writeAtomically } from '../train/atomicWrite';
-
-/** Font of all text: free, and shipped as a dependency, since a bare machine has none. */
-export const FONT = 'DejaVu Sans';
+import { shippedFonts } from './fonts';
+import { withTextWidths } from './textWidth';
 
 /** Pixels of the PNG per pixel of the plot: 300 dots an inch at the size of a column. */
 const PNG_SCALE = 3;
@@ -25,22 +24,15 @@ export interface PlotFiles {
   png: string;
 }
 
-function fontFiles(): string[] {
-  const folder = join(dirname(require.resolve('dejavu-fonts-ttf/package.json')), 'ttf');
-  return ['DejaVuSans.ttf', 'DejaVuSans-Bold.ttf', 'DejaVuSans-Oblique.ttf'].map((name) =>
-    join(folder, name),
-  );
-}
-
 /** Draws a vega-lite specification. The result is the same on every machine. */
 export async function renderPlot(spec: TopLevelSpec): Promise<RenderedPlot> {
   const view = new View(parse(compile(spec).spec), { renderer: 'none' });
   try {
-    const svg = await view.toSVG();
+    const svg = await withTextWidths(() => view.toSVG());
     const png = new Resvg(svg, {
       background: 'white',
       fitTo: { mode: 'zoom', value: PNG_SCALE },
-      font: { loadSystemFonts: false, fontFiles: fontFiles(), defaultFontFamily: FONT },
+      font: shippedFonts(),
     })
       .render()
       .asPng();

@@ -107,8 +107,15 @@ export async function loadCheckpoint(path: string): Promise<Checkpoint> {
     if (name.startsWith(OPTIMIZER_PREFIX)) moments.set(name.slice(OPTIMIZER_PREFIX.length), value);
     else model.set(name, value);
   }
+  const config = parseTrainConfig(metadata.config ?? '', path);
+  // Every layer has tensors: more layers than those cannot be true, and building them could take all memory.
+  if (config.model.layers > model.size) {
+    throw fail(
+      `its configuration has ${config.model.layers} layers, its model ${model.size} tensors`,
+    );
+  }
   return {
-    config: parseTrainConfig(metadata.config ?? '', path),
+    config,
     step: parse('step', z.int().min(0)),
     sampler: parse('sampler', CounterState),
     generator: parse('generator', CounterState),

@@ -69,7 +69,7 @@ export type TrainConfigInput = { model: GPTConfig; data: string } & Partial<Trai
 const SMALL_VOCABULARY = 256;
 
 /**
- * Fills in the defaults, which are the paper's (SPEC §5): AdamW (0.9, 0.95), no weight decay, clipping at 1, and by the
+ * Fills in the defaults, which are those of the paper (arXiv 2410.02117): AdamW (0.9, 0.95), no weight decay, clipping at 1, and by the
  * size of the vocabulary learning rate 3e-3 constant or 6e-4 with a cosine to 10 %; warm-up over 2 % of the steps.
  *
  * @throws EinlinearError `INVALID_ARGUMENT` naming each setting that is unknown, of the wrong type or out of range

@@ -27,4 +27,4 @@ export {
   type SafetensorsTensor,
 } from './safetensors';
 export { chooseToken, sampleTokens, type SampleOptions } from './sample';
-export { train, type TrainOptions, type TrainResult } from './train';
+export { train, type Spent, type TrainOptions, type TrainResult } from './train';

@@ -10,7 +10,7 @@ export interface Metrics {
   step: number;
   /** Tokens trained on so far. */
   tokens: number;
-  /** Forward MACs spent in training so far, in the paper's convention (SPEC §6). */
+  /** Forward MACs spent in training so far, in the paper's convention. */
   macs: number;
   /** Training FLOPs so far: 6 per forward MAC. */
   flops: number;
@@ -95,9 +95,14 @@ export async function readMetrics(path: string): Promise<Metrics[]> {
   });
 }
 
-/** Drops what a run wrote after the checkpoint that it is continued from. */
-export async function truncateMetrics(path: string, step: number): Promise<void> {
+/**
+ * Drops what a run wrote after the checkpoint that it is continued from.
+ *
+ * @returns what is left
+ */
+export async function truncateMetrics(path: string, step: number): Promise<Metrics[]> {
   const kept = (await readMetrics(path)).filter((metrics) => metrics.step <= step);
   const text = kept.map((metrics) => `${JSON.stringify(metrics)}\n`).join('');
   await writeAtomically(path, [Buffer.from(text, 'utf8')]);
+  return kept;
 }

@@ -7,6 +7,7 @@ import { EinlinearError } from '../errors';
 import { writeAtomically } from './atomicWrite';
 import { parseTrainConfig, type TrainConfig } from './config';
 import type { Environment } from './environment';
+import { readSafetensorsHeader } from './safetensors';
 
 /** The files of one run. */
 export class RunFolder {
@@ -45,6 +46,16 @@ export class RunFolder {
 
   async hasCheckpoint(): Promise<boolean> {
     return exists(this.checkpoint);
+  }
+
+  /**
+   * Steps of the run that the checkpoint holds, or null without one.
+   *
+   * @throws EinlinearError `IO`, `INVALID_FILE`
+   */
+  async checkpointStep(): Promise<number | null> {
+    if (!(await this.hasCheckpoint())) return null;
+    return Number((await readSafetensorsHeader(this.checkpoint)).metadata.step);
   }
 
   /** @throws EinlinearError `IO`, `INVALID_FILE` */

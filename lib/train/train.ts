@@ -2,6 +2,7 @@ import { isAbsolute, relative, resolve } from 'node:path';
 
 import {
   BatchSampler,
+  checkRows,
   evaluationBatches,
   openTokenData,
   type Batch,
@@ -24,6 +25,9 @@ const FLOPS_PER_MAC = 6;
 /** Keeps the random numbers of dropout apart from those of the initial weights. */
 const DROPOUT_SEED = 0x64726f70;
 
+/** What a run has cost so far. */
+export type Spent = Pick<Metrics, 'step' | 'tokens' | 'macs' | 'flops'>;
+
 export interface TrainOptions {
   /** Folder for configuration, metrics and checkpoint. Without one nothing is written. */
   folder?: string;
@@ -31,6 +35,11 @@ export interface TrainOptions {
   resume?: boolean;
   /** Stops after the step under way, saves, and rejects with `ABORTED`. */
   signal?: AbortSignal;
+  /**
+   * Asked after every step; where it says so, the run ends there as if all steps were done, evaluated and saved, its
+   * schedule unfinished.
+   */
+  endsEarly?: (spent: Spent) => boolean;
   /** Called after every step; lines that go to the metrics file have `logged` set. */
   onStep?: (metrics: Metrics, logged: boolean) => void;
   /** Called with the trained model before it is disposed. */
@@ -90,7 +99,18 @@ class Run {
   ) {
     const { batch, gradAccumulation, seed } = config;
     const context = config.model.contextLength;
+    for (const file of [data.train, data.val]) checkRows(file, { batch, context });
     if (checkpoint !== null) {
+      if (config.steps < checkpoint.step) {
+        throw new EinlinearError(
+          'INVALID_ARGUMENT',
+          `Expected steps to be at least those of the checkpoint, ${checkpoint.step}, got ${config.steps}`,
+          { steps: config.steps, checkpoint: checkpoint.step },
+        );
+      }
+      // Names first: those of another model say more than the size of its data.
+      model.loadStateDict(checkpoint.model);
+      optimizer.loadStateDict(checkpoint.optimizer);
       if (checkpoint.trainTokens !== data.train.length) {
         throw new EinlinearError(
           'CHECKPOINT_MISMATCH',
@@ -98,8 +118,6 @@ class Run {
           { expected: checkpoint.trainTokens, got: data.train.length },
         );
       }
-      model.loadStateDict(checkpoint.model);
-      optimizer.loadStateDict(checkpoint.optimizer);
       generator.state = checkpoint.generator;
       this.step = checkpoint.step;
     }
@@ -120,7 +138,7 @@ class Run {
     };
   }
 
-  get spent(): Pick<Metrics, 'step' | 'tokens' | 'macs' | 'flops'> {
+  get spent(): Spent {
     const tokens = this.step * this.tokensPerStep;
     const macs = tokens * this.macsPerToken;
     return { step: this.step, tokens, macs, flops: FLOPS_PER_MAC * macs };
@@ -285,15 +303,14 @@ class Session {
     return this.folder !== null && this.savedStep !== null ? this.folder.checkpoint : null;
   }
 
-  /** Waits for the numbers of a step and writes them where a line is due. */
-  async settle({ step, lr, values }: Pending): Promise<void> {
+  /** Waits for the numbers of a step and writes them where a line is due, as it is for the last step. */
+  async settle({ step, lr, values }: Pending, last: boolean): Promise<void> {
     const { loss, auxLoss, gradNorm } = await values;
     this.loss = loss;
     for (const [name, value] of Object.entries({ loss, 'gradient norm': gradNorm })) {
       if (!Number.isFinite(value)) throw notFinite(name, value, step, this.kept);
     }
-    const { logEvery, evalEvery, steps } = this.run.config;
-    const last = step === steps;
+    const { logEvery, evalEvery } = this.run.config;
     const evaluated = last || (evalEvery > 0 && step % evalEvery === 0);
     const logged = evaluated || step % logEvery === 0;
     const tokens = step * this.run.tokensPerStep;
@@ -355,7 +372,12 @@ class Session {
   }
 }
 
-async function loop(run: Run, session: Session, signal: AbortSignal | undefined): Promise<void> {
+/** Trains to the end. @returns whether it came there: an abort ends it before */
+async function loop(
+  run: Run,
+  session: Session,
+  { signal, endsEarly }: TrainOptions,
+): Promise<boolean> {
   const { steps, evalEvery, checkpointEvery } = run.config;
   if (run.step === 0) {
     await session.begin();
@@ -363,26 +385,29 @@ async function loop(run: Run, session: Session, signal: AbortSignal | undefined)
     await session.save();
   }
   let pending: Pending | null = null;
-  while (run.step < steps && !signal?.aborted) {
+  let ended = run.step >= steps;
+  while (!ended && !signal?.aborted) {
     const queued: Pending = await run.enqueueStep();
     // One step runs while the next is queued: the device never waits, and memory stays bounded. A step that is
     // followed by an evaluation or a checkpoint is settled at once, below.
-    if (pending !== null) await session.settle(pending);
+    if (pending !== null) await session.settle(pending, false);
     pending = queued;
+    ended = run.step === steps || (endsEarly?.(run.spent) ?? false);
     const due = (every: number) => every > 0 && run.step % every === 0;
-    if (run.step === steps || due(evalEvery) || due(checkpointEvery)) {
-      await session.settle(pending);
+    if (ended || due(evalEvery) || due(checkpointEvery)) {
+      await session.settle(pending, ended);
       pending = null;
       if (due(checkpointEvery)) await session.save();
     }
   }
-  if (pending !== null) await session.settle(pending);
+  if (pending !== null) await session.settle(pending, false);
   await session.save();
+  return ended;
 }
 
-async function prepareFolder(
+/** The folder of a run and where it goes on. Nothing is written before all is checked, see {@link openFolder}. */
+async function findFolder(
   options: TrainOptions,
-  config: TrainConfig,
 ): Promise<{ folder: RunFolder | null; checkpoint: Checkpoint | null }> {
   if (options.folder === undefined) {
     if (options.resume) {
@@ -392,9 +417,7 @@ async function prepareFolder(
   }
   const folder = new RunFolder(options.folder);
   if (options.resume) {
-    const checkpoint = await loadCheckpoint(folder.checkpoint);
-    await truncateMetrics(folder.metrics, checkpoint.step);
-    return { folder, checkpoint };
+    return { folder, checkpoint: await loadCheckpoint(folder.checkpoint) };
   }
   if (await folder.hasCheckpoint()) {
     throw new EinlinearError(
@@ -403,13 +426,28 @@ async function prepareFolder(
       { folder: folder.path },
     );
   }
-  await folder.create();
-  const data = resolve(config.data);
-  const inside = relative(resolve(folder.path), data);
-  const portable = inside !== '' && !inside.startsWith('..') && !isAbsolute(inside);
-  await folder.writeConfig({ ...config, data: portable ? inside : data });
-  await folder.writeEnvironment(describeEnvironment());
   return { folder, checkpoint: null };
+}
+
+/**
+ * Writes what a run begins with. A continued one drops the metrics after its checkpoint and keeps its settings as they
+ * are now, so that the next to continue it finds the steps that this one was asked for.
+ *
+ * @returns the metrics so far
+ */
+async function openFolder(
+  folder: RunFolder,
+  config: TrainConfig,
+  dataFolder: string,
+  checkpoint: Checkpoint | null,
+): Promise<Metrics[]> {
+  await folder.create();
+  const metrics = checkpoint === null ? [] : await truncateMetrics(folder.metrics, checkpoint.step);
+  const inside = relative(resolve(folder.path), dataFolder);
+  const portable = inside !== '' && !inside.startsWith('..') && !isAbsolute(inside);
+  await folder.writeConfig({ ...config, data: portable ? inside : dataFolder });
+  if (checkpoint === null) await folder.writeEnvironment(describeEnvironment());
+  return metrics;
 }
 
 /**
@@ -429,7 +467,7 @@ export async function train(
   options: TrainOptions = {},
 ): Promise<TrainResult> {
   const config = resolveTrainConfig(input);
-  const { folder, checkpoint } = await prepareFolder(options, config);
+  const { folder, checkpoint } = await findFolder(options);
   const dataFolder =
     folder !== null && options.resume ? resolve(folder.path, config.data) : resolve(config.data);
   const data = await openTokenData(dataFolder);
@@ -457,10 +495,11 @@ export async function train(
     const { lr, betas, weightDecay } = config;
     optimizer = new AdamW(model, { lr, betas, eps: 1e-8, weightDecay });
     const run = new Run(config, model, optimizer, dropoutGenerator, data, device, checkpoint);
+    const before = folder === null ? [] : await openFolder(folder, config, dataFolder, checkpoint);
     writer = folder === null ? null : await MetricsWriter.open(folder.metrics);
     const session = new Session(run, folder, writer, options, checkpoint !== null);
-    await loop(run, session, options.signal);
-    if (run.step < config.steps) {
+    session.valLoss = before.findLast(({ valLoss }) => valLoss !== undefined)?.valLoss ?? null;
+    if (!(await loop(run, session, options))) {
       throw new EinlinearError(
         'ABORTED',
         `Training was interrupted at step ${run.step} of ${config.steps}` +

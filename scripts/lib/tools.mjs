@@ -5,21 +5,28 @@ import { outputOf } from './project.mjs';
 const installers = [
   {
     program: 'apt-get',
-    command: 'sudo apt-get install',
+    command: 'apt-get install',
     cmake: 'cmake',
     compiler: 'g++',
     make: 'make',
   },
   {
     program: 'dnf',
-    command: 'sudo dnf install',
+    command: 'dnf install',
     cmake: 'cmake',
     compiler: 'gcc-c++',
     make: 'make',
   },
-  { program: 'apk', command: 'sudo apk add', cmake: 'cmake', compiler: 'g++', make: 'make' },
-  { program: 'pacman', command: 'sudo pacman -S', cmake: 'cmake', compiler: 'gcc', make: 'make' },
-  { program: 'brew', command: 'brew install', cmake: 'cmake', compiler: 'llvm', make: 'make' },
+  { program: 'apk', command: 'apk add', cmake: 'cmake', compiler: 'g++', make: 'make' },
+  { program: 'pacman', command: 'pacman -S', cmake: 'cmake', compiler: 'gcc', make: 'make' },
+  {
+    program: 'brew',
+    command: 'brew install',
+    cmake: 'cmake',
+    compiler: 'llvm',
+    make: 'make',
+    forUsers: true,
+  },
 ];
 
 function onPath(program) {
@@ -37,8 +44,12 @@ function cmakeIsRecent() {
   return version !== null && (Number(version[1]) > 3 || Number(version[2]) >= 18);
 }
 
+/** The command of a package manager, with what it takes to be allowed to install. */
+const commandOf = ({ command, forUsers }, isRoot) =>
+  isRoot || forUsers ? command : `sudo ${command}`;
+
 /** Throws an error naming every missing tool and the command that installs it. */
-export function checkTools() {
+export function checkTools({ isRoot = process.getuid?.() === 0 } = {}) {
   const missing = [];
   if (!cmakeIsRecent()) missing.push({ what: 'CMake 3.18 or newer', item: 'cmake' });
   const compilers = [process.env.CXX, 'c++', 'g++', 'clang++'].filter(Boolean);
@@ -52,12 +63,14 @@ export function checkTools() {
   const remedy =
     process.platform === 'darwin' && missing.every(({ item }) => item !== 'cmake')
       ? 'xcode-select --install'
-      : installer && `${installer.command} ${missing.map(({ item }) => installer[item]).join(' ')}`;
+      : installer &&
+        [commandOf(installer, isRoot), ...missing.map(({ item }) => installer[item])].join(' ');
   throw new Error(
     `einlinear needs, and did not find:\n${lines.join('\n')}\n` +
       (remedy
         ? `Install with: ${remedy}`
-        : 'Install these with the package manager of this system.'),
+        : `No package manager known to this script is on the PATH (${installers.map(({ program }) => program).join(', ')}). ` +
+          'Install these with the package manager of this system.'),
   );
 }
 

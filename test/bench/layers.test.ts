@@ -19,10 +19,28 @@ test('every layer is timed, forward and with backward', async () => {
   }
 });
 
-test('an unknown layer is refused by name', async () => {
-  const layers = ['conv' as BenchLayer];
-  await expect(benchLayers({ ...options, device: defaultDevice(), layers })).rejects.toMatchObject({
+test('an unknown layer is refused by name before any is timed', async () => {
+  const layers = ['dense', 'conv' as BenchLayer] as const;
+  const onRow = jest.fn();
+  const run = benchLayers({ ...options, device: defaultDevice(), layers, onRow });
+  await expect(run).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
     message: expect.stringContaining('conv') as string,
   });
+  expect(onRow).not.toHaveBeenCalled();
+});
+
+test('an abort ends it with the rows so far', async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const onRow = jest.fn(() => controller.abort());
+  const run = benchLayers({
+    ...options,
+    device: defaultDevice(),
+    layers: BENCH_LAYERS,
+    onRow,
+    signal,
+  });
+  await expect(run).rejects.toMatchObject({ code: 'ABORTED', details: { layer: 'dense' } });
+  expect(onRow).toHaveBeenCalledTimes(1);
 });

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
-import { writeSafetensors } from '../../lib/train';
+import { RunFolder, writeSafetensors } from '../../lib/train';
 import { prose } from '../support/prose';
 import { temporaryFolder } from '../support/temporaryFolder';
 import { runCli } from './runCli';
@@ -132,6 +133,66 @@ test('inspect describes the machine and other files', async () => {
   mkdirSync(path('void'));
   expect((await runCli(['inspect', path('void')])).stderr).toMatch(/INVALID_FILE/);
   expect((await runCli(['inspect', path('missing')])).stderr).toMatch(/IO/);
+});
+
+test('a longer run that was interrupted goes on to its new end', async () => {
+  const out = ['--out', path('extended')];
+  const run = new RunFolder(path('extended'));
+  const tiny = [...TINY, '--log-every', '1', '--eval-every', '0'];
+  expect(await runCli(['train', path('text.txt'), ...tiny, ...out])).toMatchObject({ status: 0 });
+  // Ctrl-C at step 33 or later, as the line of metrics is written.
+  const controller = new AbortController();
+  const watch = setInterval(() => {
+    if (readFileSync(run.metrics, 'utf8').includes('"step":33,')) controller.abort();
+  }, 1);
+  const args = ['train', '--resume', ...out];
+  const cut = await runCli([...args, '--steps', '5000'], { signal: controller.signal });
+  clearInterval(watch);
+  expect(cut).toMatchObject({ status: 130 });
+  expect(cut.stderr).toContain(`to continue: einlinear train --resume --out ${run.path}`);
+  const step = (await run.checkpointStep()) ?? 0;
+  expect(step).toBeGreaterThanOrEqual(33);
+  expect(await json(['inspect', run.path])).toMatchObject({ step, config: { steps: 5000 } });
+  expect((await runCli(['inspect', run.path])).stdout).toContain(`${step} of 5000`);
+
+  const back = await runCli([...args, '--steps', String(step - 1)]);
+  expect(back).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining(`--steps ${step - 1} contradicts --resume`) as string,
+  });
+  expect(await json([...args, '--steps', String(step + 5)])).toMatchObject({ step: step + 5 });
+  // It is finished now; its result is still known.
+  const { stdout } = await runCli(args);
+  expect(stdout).toMatch(new RegExp(`${step + 5} steps, validation loss \\d`));
+});
+
+test('a run folder of its own is named for data and structure', async () => {
+  const before = process.cwd();
+  process.chdir(path());
+  try {
+    const theta = ['--structure', '(0.5|0|0.5|0|0.5|0.5|0.25)'];
+    const { folder } = await json(['train', path('text.txt'), ...TINY, ...theta]);
+    expect(folder).toBe(join('runs', 'text-0.5-0-0.5-0-0.5-0.5-0.25'));
+  } finally {
+    process.chdir(before);
+  }
+});
+
+test('bench layers times what it is asked for, and an abort ends it with the status of Ctrl-C', async () => {
+  const args = ['bench', 'layers', '--layers', 'btt-r1,dense', '--d', '16', '--tokens', '8'];
+  const { status, stdout } = await runCli([...args, '--repeats', '1', '--threads', '1']);
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/^(btt-r1 +d=16 .*\n){2}(dense +d=16 .*\n){2}$/);
+  expect(await runCli(args, { signal: AbortSignal.abort() })).toMatchObject({
+    status: 130,
+    stdout: '',
+    stderr: expect.stringContaining('[ABORTED]') as string,
+  });
+  const env = { EINLINEAR_THREADS: 'many' };
+  expect(await runCli(args, { env })).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining("EINLINEAR_THREADS 'many'") as string,
+  });
 });
 
 test('an abort ends with the status of Ctrl-C', async () => {

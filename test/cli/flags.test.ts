@@ -1,5 +1,7 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
+import { wrapText } from '../../lib/cli/format';
 import { prose } from '../support/prose';
 import { temporaryFolder } from '../support/temporaryFolder';
 import { runCli } from './runCli';
@@ -19,6 +21,15 @@ test('help of every command fits a screen and shows an example', async () => {
     expect(stdout).toMatch(/Example:\n {2}einlinear /);
   }
   expect((await runCli(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
+
+test('descriptions break where the terminal does, and nowhere else', async () => {
+  for (const command of ['prepare', 'inspect', 'taxonomy', 'demo']) {
+    const { stdout } = await runCli([command, '--help']);
+    const description = stdout.split('\n\n')[1];
+    const width = process.stdout.columns || 80;
+    expect(description).toBe(wrapText(description.replaceAll('\n', ' '), width));
+  }
 });
 
 test.each<[string, string[], RegExp]>([
@@ -47,6 +58,18 @@ test.each<[string, string[], RegExp]>([
     ['train', 'x', '--schedule', 'constant', '--final-lr', '0'],
     /--final-lr.*--schedule/,
   ],
+  [
+    'two values for a flag',
+    ['train', 'x', '--steps', '10', '--seed', '1', '--steps', '20'],
+    /--steps 20 contradicts --steps 10/,
+  ],
+  [
+    'two values for a flag of a nested command',
+    ['bench', 'layers', '--d', '8', '--d', '16'],
+    /--d 16 contradicts --d 8/,
+  ],
+  ['unknown layer', ['bench', 'layers', '--layers', 'dense,foo'], /--layers.*foo.*dense or/],
+  ['no width', ['bench', 'layers', '--d', '8,0'], /--d.*8,0.*at least 1/],
   ['resume without a folder', ['train', '--resume'], /--resume.*--out/],
   [
     'greedy with top-k',
@@ -73,6 +96,70 @@ test('other errors say their code, with a stack only where one is asked for', as
     status: 1,
     stderr: expect.stringContaining('[NO_DATA]') as string,
   });
+});
+
+test('the same value twice is no contradiction', async () => {
+  const args = ['sample', path('missing'), '--seed', '3', '--seed', '3'];
+  expect(await runCli(args)).toMatchObject({ status: 1 });
+});
+
+test('what is not there is named, with the data sets that a word could have meant', async () => {
+  for (const args of [
+    ['train', 'sotuu'],
+    ['prepare', 'sotuu', '--out', path('never')],
+  ]) {
+    const { status, stderr } = await runCli(args);
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr:
+        'einlinear: Expected a text file, a folder or a data set (sotu), found no sotuu [IO]\n',
+    });
+  }
+  const { stderr } = await runCli(['sample', path('missing')]);
+  expect(stderr).toMatch(/no such file or folder \[IO\]/);
+});
+
+test('one token file alone is named as the one that is there', async () => {
+  for (const [there, missing] of [
+    ['train.bin', 'val.bin'],
+    ['val.bin', 'train.bin'],
+  ]) {
+    const folder = path(`only-${there}`);
+    mkdirSync(folder);
+    writeFileSync(join(folder, there), new Uint8Array(100));
+    for (const data of [folder, join(folder, there)]) {
+      const { status, stderr } = await runCli(['train', data, '--out', path('never')]);
+      expect(status).toBe(1);
+      expect(stderr).toContain(`Expected ${missing} beside ${there} in ${folder}`);
+    }
+  }
+});
+
+test.each<[string, string[], RegExp]>([
+  ['no schedule for --final-lr', ['--final-lr', '0.5'], /--final-lr 0\.5 needs --schedule/],
+  [
+    'sizes that do not factor',
+    [
+      '--structure',
+      '(0.25|0|0.75|0|0.75|0.25|0):rounding=paper',
+      '--d-model',
+      '36',
+      '--head-dim',
+      '12',
+    ],
+    /NOT_FACTORABLE/,
+  ],
+  ['a context beyond the text', ['--context', '100000'], /context \+ 1 = 100001/],
+])('a refused run leaves nothing behind: %s', async (name, flags, message) => {
+  const tokens = path('tokens');
+  expect(await runCli(['prepare', text, '--out', tokens])).toMatchObject({ status: 0 });
+  for (const data of [text, tokens]) {
+    const out = path(`refused ${name}`);
+    const { status, stderr } = await runCli(['train', data, ...flags, '--out', out]);
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(message);
+    expect(existsSync(out)).toBe(false);
+  }
 });
 
 test('a resumed run refuses other settings with both values, and accepts the same ones', async () => {

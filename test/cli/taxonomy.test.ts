@@ -43,6 +43,19 @@ describe('taxonomy', () => {
     });
   });
 
+  it('prints JSON without the rounding of its arithmetic', () => {
+    const text = run(
+      '(0.64|0.05|0.31|0.28|0.36|0.36|0.66)',
+      '--d-in',
+      '1024',
+      '--d-out',
+      '1024',
+      '--json',
+    );
+    expect(text).not.toMatch(/\d\.\d*(0{6}|9{6})\d/);
+    expect(JSON.parse(text)).toMatchObject({ omega: 0.05, nu: 1.3 });
+  });
+
   it('lays the same out for people', () => {
     const text = run('(0.5|0|0.5|0|0.5|0.5|0.25)', '--d-in', '1024', '--d-out', '4096');
     expect(text).toMatch(/size +32 +1 +32 +1 +64 +64 +6\n/);

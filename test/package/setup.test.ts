@@ -6,14 +6,17 @@ import path from 'node:path';
 const root = path.resolve(__dirname, '..', '..');
 
 /** Runs checkTools with only the given programs (shell scripts by name) to be found. */
-function checkToolsWith(programs: Record<string, string>): { status: number | null; text: string } {
+function checkToolsWith(
+  programs: Record<string, string>,
+  isRoot = false,
+): { status: number | null; text: string } {
   const bin = fs.mkdtempSync(path.join(os.tmpdir(), 'einlinear-tools-'));
   try {
     for (const [name, script] of Object.entries(programs)) {
       fs.writeFileSync(path.join(bin, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
     }
     const program = `import { checkTools } from ${JSON.stringify(path.join(root, 'scripts/lib/tools.mjs'))};
-      try { checkTools() } catch (error) { console.log(error.message); process.exitCode = 1 }`;
+      try { checkTools({ isRoot: ${isRoot} }) } catch (error) { console.log(error.message); process.exitCode = 1 }`;
     const { CXX: _, ...rest } = process.env;
     const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
       env: { ...rest, PATH: bin },
@@ -61,5 +64,28 @@ const all = { cmake, 'c++': 'exit 0', make: 'exit 0' };
 
   test('gives advice without a known package manager', () => {
     expect(checkToolsWith({}).text).toContain('with the package manager of this system');
+    expect(checkToolsWith({}).text).toContain('(apt-get, dnf, apk, pacman, brew)');
+  });
+
+  test('asks for no more rights than it takes', () => {
+    expect(checkToolsWith({ apk: 'exit 0' }, true).text).toContain('with: apk add cmake g++ make');
+    expect(checkToolsWith({ brew: 'exit 0' }).text).toContain('with: brew install cmake');
+  });
+
+  test('looks for its tools before it installs packages', () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'einlinear-clone-'));
+    try {
+      fs.cpSync(path.join(root, 'scripts'), path.join(folder, 'scripts'), { recursive: true });
+      fs.writeFileSync(path.join(folder, 'package-lock.json'), '{"packages":{}}');
+      const { status, stdout, stderr } = spawnSync(
+        process.execPath,
+        [path.join(folder, 'scripts', 'setup.mjs')],
+        { env: { PATH: path.join(folder, 'nothing') }, encoding: 'utf8' },
+      );
+      expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+      expect(stderr).toContain('CMake 3.18 or newer');
+    } finally {
+      fs.rmSync(folder, { recursive: true });
+    }
   });
 });

@@ -1,4 +1,4 @@
-import { logTicks, scientific } from '../../lib/plot/logAxis';
+import { fixedDecimals, logTicks, scientific } from '../../lib/plot/logAxis';
 import { existsSync, readFileSync } from 'node:fs';
 
 import { lossComputePlot, renderPlot, savePlot } from '../../lib/plot';
@@ -48,6 +48,30 @@ test('text is drawn in the PNG with the fonts that come along', async () => {
   expect(withText).toBeGreaterThan(1.2 * imageBytes((await renderPlot(bare)).png));
 });
 
+test('texts take the room that they have: nothing is left empty above or beside the axes', async () => {
+  const titles = { title: 'A title', subtitle: 'A subtitle' };
+  const [{ svg }, wide] = await Promise.all([
+    renderPlot(lossComputePlot(SERIES, titles)),
+    renderPlot(
+      lossComputePlot([{ ...SERIES[0], name: 'a much <longer> & wider name' }, SERIES[1]], titles),
+    ),
+  ]);
+  const widthOf = (text: string) => Number(/<svg[^>]* width="(\d+)"/.exec(text)?.[1]);
+  const [, left, top] = /translate\((\d+),(\d+)\)/.exec(svg) ?? [];
+  // Title and subtitle take 14 + 4 + 11 pixels, their offset and the padding 18.
+  expect(Number(top)).toBeLessThan(50);
+  expect(Number(left)).toBeLessThan(60);
+  // To the right of the 420 pixels of axes: 'BTT-MoE 1.913', 86 pixels from the end of its curve.
+  expect(widthOf(svg) - Number(left) - 420).toBeLessThan(90);
+  expect(widthOf(wide.svg)).toBeGreaterThan(widthOf(svg) + 80);
+});
+
+test('viewers without the font have others to take', async () => {
+  const { svg } = await renderPlot(lossComputePlot(SERIES));
+  const fonts = new Set(svg.match(/font-family="[^"]*"/g));
+  expect([...fonts]).toEqual(['font-family="DejaVu Sans, Verdana, sans-serif"']);
+});
+
 test('both files are saved, into a folder that is made', async () => {
   const files = await savePlot(lossComputePlot(SERIES), path('new', 'folder', 'plot'));
   expect(files).toEqual({
@@ -87,6 +111,17 @@ test('ticks are round numbers within the axis', () => {
     expect(ticks.every((tick) => tick >= low && tick <= high)).toBe(true);
     expect([...ticks].sort((a, b) => a - b)).toEqual(ticks);
   }
+});
+
+test('numbers of an axis have the same decimals', () => {
+  expect([1.8, 1.9, 2, 2.2].map(fixedDecimals([1.8, 1.9, 2, 2.2]))).toEqual([
+    '1.8',
+    '1.9',
+    '2.0',
+    '2.2',
+  ]);
+  expect([2, 30].map(fixedDecimals([2, 30]))).toEqual(['2', '30']);
+  expect([2e-7, 1.5e-7].map(fixedDecimals([2e-7, 1.5e-7]))).toEqual(['0.00000020', '0.00000015']);
 });
 
 test('numbers are written as in a paper', () => {

@@ -12,12 +12,16 @@ export class CaseFile {
   constructor(path: string) {
     const { tensors, metadata } = readSafetensorsSync(path);
     this.#tensors = tensors;
-    this.meta = JSON.parse(metadata.case ?? '{}') as unknown;
+    if (metadata.case === undefined) {
+      throw new Error(`Expected the JSON of the case as 'case' in __metadata__, got none`);
+    }
+    this.meta = JSON.parse(metadata.case) as unknown;
     this.kind = z.object({ kind: z.string() }).parse(this.meta).kind;
   }
 
-  has(name: string): boolean {
-    return this.#tensors.has(name);
+  /** Whether a case has an optional part: either tensor asks for the other, which then must be there too. */
+  hasEither(value: string, gradient: string): boolean {
+    return this.#tensors.has(value) || this.#tensors.has(gradient);
   }
 
   /** Names of all tensors. */

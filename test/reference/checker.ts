@@ -22,8 +22,7 @@ export class Checker {
     }
     const distance = norm(Float64Array.from(got, (value, i) => value - expected[i]));
     const error = distance === 0 ? 0 : distance / scale;
-    // A NaN must count as a failure and be seen as the worst.
-    if (!(error <= this.worst.error)) this.worst = { error, what };
+    if (isWorse(error, this.worst.error)) this.worst = { error, what };
     if (!(error <= tolerance)) {
       this.fail(`${what}: relative error ${error.toExponential(2)}, allowed ${tolerance}`);
     }
@@ -43,6 +42,11 @@ export class Checker {
   fail(message: string): void {
     this.failures.push(message);
   }
+}
+
+/** Whether an error is worse than the worst so far. NaN is the worst of all, and stays it. */
+export function isWorse(error: number, worst: number): boolean {
+  return !Number.isNaN(worst) && !(error <= worst);
 }
 
 /** Euclidean norm, in double precision. */

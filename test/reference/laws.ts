@@ -1,40 +1,49 @@
+import { z } from 'zod';
 import { EinlinearError } from '../../lib/errors';
-import { efficientFrontier, fitPowerLaw, type LawPoint } from '../../lib/search';
+import { efficientFrontier, fitPowerLaw } from '../../lib/search';
 import { INDEX_NAMES, taxonomy, thetaFromArray } from '../../lib/structure';
+import { isWorse } from './checker';
 
 /** Exponents and fitted numbers are double-precision arithmetic on both sides. */
 const TOLERANCE = 1e-8;
 
-interface TaxonomyRow {
-  readonly name?: string;
-  readonly theta: readonly number[];
-  readonly redundant: boolean;
-  readonly degenerate: boolean;
-  readonly omega?: number;
-  readonly psi?: number;
-  readonly nu?: number;
-}
+const taxonomyRow = z.object({
+  name: z.string().optional(),
+  theta: z.array(z.number()),
+  redundant: z.boolean(),
+  degenerate: z.boolean(),
+  omega: z.number().optional(),
+  psi: z.number().optional(),
+  nu: z.number().optional(),
+});
 
-interface HistoryPoint extends LawPoint {
-  readonly run: number;
-  readonly step: number;
-}
+const historyPoint = z.object({
+  run: z.number(),
+  step: z.number(),
+  compute: z.number(),
+  loss: z.number(),
+});
 
-interface FitRow {
-  readonly history: readonly HistoryPoint[];
-  readonly frontier: readonly HistoryPoint[];
-  readonly exponent: number;
-  readonly intercept: number;
-  readonly exponent_stderr: number;
-  readonly intercept_stderr: number;
-}
+const fitRow = z.object({
+  history: z.array(historyPoint),
+  frontier: z.array(historyPoint),
+  exponent: z.number(),
+  intercept: z.number(),
+  exponent_stderr: z.number(),
+  intercept_stderr: z.number(),
+});
 
 /** Contents of `laws.json`: rows of the paper's own taxonomy functions, and scaling-law fits. */
-export interface LawsCase {
-  readonly theta_order: string;
-  readonly taxonomy: readonly TaxonomyRow[];
-  readonly fits: readonly FitRow[];
-}
+export const lawsCase = z.object({
+  theta_order: z.string(),
+  taxonomy: z.array(taxonomyRow).min(1),
+  fits: z.array(fitRow).min(1),
+});
+
+type TaxonomyRow = z.infer<typeof taxonomyRow>;
+type HistoryPoint = z.infer<typeof historyPoint>;
+type FitRow = z.infer<typeof fitRow>;
+export type LawsCase = z.infer<typeof lawsCase>;
 
 /**
  * Checks taxonomy and scaling-law fits against a laws file. Redundant rows must only be found redundant,
@@ -45,8 +54,7 @@ export function checkLaws(laws: LawsCase): { worstRelativeError: number; failure
   let worstRelativeError = 0;
   const compare = (what: string, got: number, expected: number, scale: number): void => {
     const error = Math.abs(got - expected) / scale;
-    // A NaN must count as a failure and be seen in the worst error.
-    if (!(error <= worstRelativeError)) worstRelativeError = error;
+    if (isWorse(error, worstRelativeError)) worstRelativeError = error;
     if (!(error <= TOLERANCE)) failures.push(`${what}: expected ${expected}, got ${got}`);
   };
   const order = INDEX_NAMES.join(',');

@@ -45,7 +45,8 @@ export function checkLinear(file: CaseFile, checker: Checker): void {
   if (meta.sgd_lr_mult !== undefined) {
     checker.exact('SGD', [plan.a.sgdMultiplier, plan.b.sgdMultiplier], meta.sgd_lr_mult);
   }
-  const layer = new EinsumLinear(plan, { normalize: meta.normalize, bias: file.has('bias') });
+  const bias = file.hasEither('bias', 'dbias');
+  const layer = new EinsumLinear(plan, { normalize: meta.normalize, bias });
   compareLayer(file, layer, naming(layer, NAMES), checker);
 }
 
@@ -76,7 +77,8 @@ export function checkBTTNorm(file: CaseFile, checker: Checker): void {
   const meta = bttMeta.parse(file.meta);
   const plan = planBTT(meta.d_in, meta.d_out, meta.rank, { rounding: 'paper' });
   checkPlan(plan, meta, checker);
-  const layer = new EinsumLinear(plan, { gains: file.has('gain0'), bias: file.has('bias') });
+  const gains = ['gain0', 'gain1'].some((name) => file.hasEither(name, `d${name}`));
+  const layer = new EinsumLinear(plan, { gains, bias: file.hasEither('bias', 'dbias') });
   compareLayer(file, layer, naming(layer, NAMES), checker);
 }
 
@@ -95,13 +97,14 @@ export function checkBTTMoE(file: CaseFile, checker: Checker): void {
     experts,
     k,
     rounding: 'paper',
-    bias: file.has('bias'),
+    bias: file.hasEither('bias', 'dbias'),
   });
   checkPlan(layer.plan, meta, checker);
   checker.same('weight epsilon', layer.gate.weightEpsilon, meta.gate_epsilon);
   compareLayer(file, layer, naming(layer, MOE_NAMES), checker, {
     gate: layer.gate,
     coefficient: meta.aux_coefficient,
+    routed: true,
   });
 }
 
@@ -122,7 +125,7 @@ export function checkFfnMoE(file: CaseFile, checker: Checker): void {
     experts,
     k,
     hidden: dModel * meta.ffn_expansion,
-    bias: file.has('param.experts.0.c_fc.bias'),
+    bias: file.hasEither('param.experts.0.c_fc.bias', 'grad.experts.0.c_fc.bias'),
   });
   const { up, down, gate } = layer;
   const entries = [
@@ -143,6 +146,7 @@ export function checkFfnMoE(file: CaseFile, checker: Checker): void {
   compareLayer(file, layer, { entries, value: 'param.', gradient: 'grad.' }, checker, {
     gate,
     coefficient: meta.aux_coefficient,
+    routed: false,
   });
 }
 
@@ -196,13 +200,21 @@ function naming(layer: LinearLayer, names: Readonly<Record<string, string>>): Na
   return { entries, value: '', gradient: 'd' };
 }
 
+/** The gate of a mixture, and what its case says about it. */
+interface GateCase {
+  gate: Gate;
+  coefficient: number;
+  /** Whether the case holds the choices of the gate. */
+  routed: boolean;
+}
+
 /** Loads a layer, runs it on the case's input and compares output, auxiliary loss and all gradients. */
 function compareLayer(
   file: CaseFile,
   layer: UnaryModule,
   { entries, value, gradient }: Naming,
   checker: Checker,
-  auxiliary?: { gate: Gate; coefficient: number },
+  auxiliary?: GateCase,
 ): void {
   try {
     tidy(() => {
@@ -213,7 +225,8 @@ function compareLayer(
       checker.close('y', read(y), file.floats('y').data, TOLERANCE);
       const loss = y.mul(file.tensor('dy')).sum();
       const aux = auxiliary?.gate.auxLoss;
-      if (auxiliary !== undefined && aux) {
+      if (auxiliary !== undefined) {
+        if (!aux) throw new Error('Expected an auxiliary loss, got none');
         checker.close('aux', read(aux), file.floats('aux').data, TOLERANCE);
         loss.add(aux.mul(auxiliary.coefficient)).backward();
       } else {
@@ -225,16 +238,15 @@ function compareLayer(
         const name = gradient + entry.paper;
         checker.close(name, got, file.floats(name).data, TOLERANCE);
       }
-      compareRoute(file, auxiliary?.gate, x, checker);
+      if (auxiliary?.routed) compareRoute(file, auxiliary.gate, x, checker);
     });
   } finally {
     layer.dispose();
   }
 }
 
-/** Choices of a gate, in cases that hold them. */
-function compareRoute(file: CaseFile, gate: Gate | undefined, x: Tensor, checker: Checker): void {
-  if (gate === undefined || !file.has('topk_index')) return;
+/** The choices of a gate. */
+function compareRoute(file: CaseFile, gate: Gate, x: Tensor, checker: Checker): void {
   const { index, weight } = gate.forward(x);
   const expected = file.integers('topk_index');
   checker.same('top-k', Array.from(read(index)), Array.from(expected.data));

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   mkdtempSync,
   readdirSync,
@@ -45,7 +46,7 @@ describe('what must fail', () => {
 
   async function altered(
     file: string,
-    change: (file: ReturnType<typeof readSafetensorsSync>) => void,
+    change: (file: ReturnType<typeof readSafetensorsSync>) => unknown,
   ): Promise<string[]> {
     const content = readSafetensorsSync(join(CASES, file));
     change(content);
@@ -80,7 +81,62 @@ describe('what must fail', () => {
       tensors.get('y')!.data[3] = NaN;
     });
     expect(failures[0]).toContain('y: relative error NaN');
+    // Comparisons after it do not hide it.
+    expect(runCase(join(folder, 'btt_norm.64x64.r1.safetensors')).error).toBeNaN();
   });
+
+  test.each([
+    'ar_transformer.einsum_btt',
+    'gpt.dense',
+    'btt_moe.64x64.E4k2',
+    'btt_norm.64x64.r1',
+    'ffn_moe.d32.E4k2',
+    'linear.btt_full_1_2.36x36.norm',
+    'mlp.dense',
+  ])('%s without any one of its tensors', async (name) => {
+    const file = `${name}.safetensors`;
+    const { tensors } = readSafetensorsSync(join(CASES, file));
+    const passing: string[] = [];
+    for (const removed of tensors.keys()) {
+      const failures = await altered(file, (content) => content.tensors.delete(removed));
+      if (failures.length === 0) passing.push(removed);
+    }
+    expect(passing).toEqual([]);
+  });
+
+  test('what is no case says so in one line', async () => {
+    const without = await altered('btt_norm.64x64.r1.safetensors', ({ metadata }) => {
+      delete metadata.case;
+    });
+    expect(without).toEqual([`Expected the JSON of the case as 'case' in __metadata__, got none`]);
+    const partial = await altered('btt_norm.64x64.r1.safetensors', ({ metadata }) => {
+      metadata.case = '{"kind":"btt_norm","d_in":64}';
+    });
+    expect(partial).toEqual([expect.stringMatching(/^d_out: .*; rank: .*$/)]);
+    const laws = join(folder, 'laws.json');
+    for (const text of ['{}', '[]', '{\n"theta_order": 1,\n"taxonomy": []}', '{']) {
+      writeFileSync(laws, text);
+      const { failures } = runCase(laws);
+      expect(failures).toEqual([expect.stringMatching(/^.+$/)]);
+    }
+    writeFileSync(laws, '{}');
+    expect(runCase(laws).failures[0]).toMatch(/theta_order: .*taxonomy: .*fits: /);
+  });
+
+  test.each(['nothing', 'file'])(
+    'a folder that is none, in the closing line: %s',
+    (name) => {
+      writeFileSync(join(folder, 'file'), '');
+      const script = join(__dirname, '..', '..', 'scripts', 'reference.mjs');
+      const { status, stdout, stderr } = spawnSync(process.execPath, [script, join(folder, name)], {
+        encoding: 'utf8',
+      });
+      expect(status).toBe(2);
+      expect(stdout).toMatch(/^0 passed, 1 failed\n$/m);
+      expect(stderr).toContain(join(folder, name));
+    },
+    60_000,
+  );
 
   test('a point that is not refused', async () => {
     const file = 'linear.generic.36x36.raw.rejected.safetensors';

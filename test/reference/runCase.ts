@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { ZodError } from 'zod';
 import { CaseFile } from './caseFile';
 import { Checker } from './checker';
 import { checkBTTMoE, checkBTTNorm, checkFfnMoE, checkLinear, checkRejected } from './layerCase';
-import { checkLaws, type LawsCase } from './laws';
+import { checkLaws, lawsCase } from './laws';
 import { checkGPT, checkMLP, checkPixelTransformer } from './modelCase';
 
 /** How one case went. */
@@ -46,13 +47,20 @@ export function runCase(path: string): CaseResult {
     const { error, what } = checker.worst;
     return { name, error, what, failures: checker.failures };
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    return { name, error: NaN, what: 'not run to its end', failures: [message] };
+    return { name, error: NaN, what: 'not run to its end', failures: [inOneLine(error)] };
   }
 }
 
+/** What went wrong, as the one line that a case has. */
+function inOneLine(error: unknown): string {
+  if (error instanceof ZodError) {
+    return error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
+  }
+  return (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, ' ');
+}
+
 function runLaws(path: string): Omit<CaseResult, 'name'> {
-  const laws = JSON.parse(readFileSync(path, 'utf8')) as LawsCase;
+  const laws = lawsCase.parse(JSON.parse(readFileSync(path, 'utf8')));
   const { worstRelativeError, failures } = checkLaws(laws);
   return { error: worstRelativeError, what: 'taxonomy and fits', failures };
 }

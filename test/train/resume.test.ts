@@ -4,9 +4,12 @@ import type { EinlinearError } from '../../lib/errors';
 import {
   loadCheckpoint,
   readMetrics,
+  readSafetensors,
   RunFolder,
   train,
+  writeSafetensors,
   type Metrics,
+  type TrainConfig,
   type TrainConfigInput,
 } from '../../lib/train';
 import { temporaryFolder } from '../support/temporaryFolder';
@@ -144,6 +147,65 @@ test('the checkpoint of another model lists missing and unexpected names', async
   for (const name of [...(details.missing as string[]), ...(details.unexpected as string[])]) {
     expect(message).toContain(name);
   }
+});
+
+test('a refused continuation leaves the run as it was', async () => {
+  const [folder, other] = [path('refused'), path('refused-data')];
+  await prepareTinyData(other);
+  await train(tinyConfig(other, {}, { steps: 6, evalEvery: 2 }), { folder });
+  const run = new RunFolder(folder);
+  // Lines after the checkpoint, which a continuation would replace.
+  appendFileSync(run.metrics, '{"step":7,"tokens":1,"macs":1,"flops":1}\n');
+  const files = () => [run.metrics, run.config].map((file) => readFileSync(file, 'utf8'));
+  const before = files();
+  const config = await run.readConfig();
+  for (const [changed, code] of [
+    [{ steps: 5 }, 'INVALID_ARGUMENT'],
+    [{ model: { ...config.model, dModel: 64 } }, 'CHECKPOINT_MISMATCH'],
+    [{ model: { ...config.model, layers: 3 } }, 'CHECKPOINT_MISMATCH'],
+    [{ model: { ...config.model, contextLength: 100_000 } }, 'NO_DATA'],
+  ] as const) {
+    const again = train({ ...config, ...changed }, { folder, resume: true });
+    await expect(again).rejects.toMatchObject({ code });
+    expect(files()).toEqual(before);
+  }
+});
+
+test('the settings of a continued run are kept for the next', async () => {
+  const folder = path('settings');
+  await train(tinyConfig(data, {}, { steps: 4, schedule: 'constant' }), { folder });
+  const run = new RunFolder(folder);
+  const config = await run.readConfig();
+  await train({ ...config, steps: 6, threads: 1 }, { folder, resume: true });
+  expect(await run.readConfig()).toEqual({ ...config, steps: 6, threads: 1 });
+});
+
+test('names of another model are told before the size of other data', async () => {
+  const [folder, other] = [path('both'), path('both-data')];
+  await prepareTinyData(other);
+  await train(tinyConfig(other, {}, { steps: 1, warmup: 0 }), { folder });
+  const bytes = readFileSync(`${other}/train.bin`);
+  writeFileSync(`${other}/train.bin`, bytes.subarray(0, bytes.length - 10));
+  const config = await new RunFolder(folder).readConfig();
+  const model = { ...config.model, layers: 3 };
+  await expect(train({ ...config, model }, { folder, resume: true })).rejects.toMatchObject({
+    code: 'CHECKPOINT_MISMATCH',
+    message: expect.stringContaining('missing: blocks.2.') as string,
+  });
+});
+
+test('a checkpoint cannot have more layers than tensors', async () => {
+  const folder = path('lying');
+  await train(tinyConfig(data, {}, { steps: 0, warmup: 0 }), { folder });
+  const { checkpoint } = new RunFolder(folder);
+  const { tensors, metadata } = await readSafetensors(checkpoint);
+  const config = JSON.parse(metadata.config) as TrainConfig;
+  config.model.layers = 1e9;
+  await writeSafetensors(checkpoint, tensors, { ...metadata, config: JSON.stringify(config) });
+  await expect(loadCheckpoint(checkpoint)).rejects.toMatchObject({
+    code: 'INVALID_FILE',
+    message: expect.stringContaining('1000000000 layers') as string,
+  });
 });
 
 test('a run does not go on with other training data', async () => {

@@ -79,6 +79,24 @@ test('training leaves nothing on the device, whether it ends, is aborted or fail
   }
 });
 
+test('a run that ends early is evaluated, saved and shown, and can still go on', async () => {
+  const [cut, whole] = [path('early-end'), path('early-whole')];
+  const onModel = jest.fn();
+  const result = await train(tinyConfig(data), {
+    folder: cut,
+    onModel,
+    endsEarly: ({ step, macs, tokens }) => step >= 7 && macs > tokens,
+  });
+  expect(result.step).toBe(7);
+  expect(onModel).toHaveBeenCalledTimes(1);
+  const run = new RunFolder(cut);
+  const metrics = await readMetrics(run.metrics);
+  expect(metrics[metrics.length - 1]).toMatchObject({ step: 7, valLoss: result.valLoss });
+  expect((await loadCheckpoint(run.checkpoint)).step).toBe(7);
+  const { valLoss } = await train(await run.readConfig(), { folder: cut, resume: true });
+  expect(valLoss).toBe((await train(tinyConfig(data), { folder: whole })).valLoss);
+});
+
 test('the event loop stays free while steps run', async () => {
   const model = { dModel: 256, headDim: 64, contextLength: 64, layers: 3 };
   const config = tinyConfig(data, model, { batch: 16, steps: 12, evalEvery: 0, evalBatches: 1 });
