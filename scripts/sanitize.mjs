@@ -1,7 +1,7 @@
 // npm run test:sanitize: the suites that drive native code, on an addon built with AddressSanitizer and
 // UBSan. `-- --sanitize=thread` uses ThreadSanitizer; further arguments are Jest's.
 import fs from 'node:fs';
-import { buildNative } from './build-native.mjs';
+import { buildNative, emulationOf } from './build-native.mjs';
 import { runJest } from './lib/jest.mjs';
 import { at, main, outputOf } from './lib/project.mjs';
 import { setup } from './setup.mjs';
@@ -20,15 +20,24 @@ function preload(sanitize) {
     .join(':');
 }
 
-export function runSanitized({ sanitize, suites = nativeSuites, env: extra = {} }) {
+export function runSanitized({
+  sanitize,
+  suites = nativeSuites,
+  emulation = false,
+  env: extra = {},
+}) {
   if (process.platform !== 'linux') {
     process.stdout.write('sanitize: only on Linux, where a library can be preloaded into node\n');
     return { passed: 0, failed: 0 };
   }
-  const binary = buildNative({ sanitize });
+  const binary = buildNative({ sanitize, emulation });
   const env = {
     ...extra,
     EINLINEAR_BINARY: binary,
+    ...(emulation && {
+      EINLINEAR_DEVICE: 'cuda-emulated',
+      EINLINEAR_CUDA_EMULATION: emulationOf(binary),
+    }),
     LD_PRELOAD: preload(sanitize),
     // Node itself keeps memory until it ends; our own leaks are tested through memory().
     ASAN_OPTIONS: 'detect_leaks=0:detect_stack_use_after_return=0',

@@ -37,6 +37,11 @@ const all = [
   { name: 'emulated CUDA', body: testEmulation },
   { name: 'build routes', body: () => checkRoutes() },
   { name: 'sanitize', body: () => runSanitized({ sanitize: 'address,undefined' }) },
+  {
+    name: 'sanitize emulated CUDA',
+    body: () =>
+      runSanitized({ sanitize: 'address,undefined', suites: ['test/tensor'], emulation: true }),
+  },
 ];
 
 // The suites above ran on the best kernels of this processor; the others must compute the same.
