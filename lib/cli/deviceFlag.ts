@@ -1,7 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 
-import { preferredDevice, type DeviceName } from '../tensor';
-import type { CommandIO } from './io';
+import { preferredDevice, type DeviceName, type PreferredDevice } from '../tensor';
 
 /** What `--device` takes. */
 export type DeviceFlag = 'auto' | DeviceName;
@@ -14,10 +13,7 @@ export function deviceName(text: string): DeviceFlag {
   return text as DeviceFlag;
 }
 
-/** The device a flag means: auto takes the GPU where one works, and says why where none does. */
-export function pickDevice(io: CommandIO, flag: DeviceFlag): DeviceName {
-  if (flag !== 'auto') return flag;
-  const { name, reason } = preferredDevice();
-  if (reason !== null) io.stderr.write(`Device ${name} (cuda: ${reason})\n`);
-  return name;
+/** The device a flag means: auto takes the GPU where one works, with the reason where none does. */
+export function pickDevice(flag: DeviceFlag): PreferredDevice {
+  return flag === 'auto' ? preferredDevice() : { name: flag, reason: null };
 }

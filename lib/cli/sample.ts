@@ -84,7 +84,7 @@ async function runSample(io: CommandIO, path: string, flags: SampleFlags): Promi
   if (symbols === null && flags.prompt !== '') {
     throw flagError('--prompt needs a model of characters; this one was trained on bare token ids');
   }
-  const device = openDevice(pickDevice(io, flags.device), { threads: flags.threads });
+  const device = openDevice(pickDevice(flags.device).name, { threads: flags.threads });
   const model = new GPT(modelConfig, { device });
   try {
     model.loadStateDict(checkpoint.model);

@@ -152,9 +152,11 @@ async function runTrain(
   flags: TrainFlags,
 ): Promise<void> {
   const { folder, config } = flags.resume
-    ? await resumedRun(command, io, data, flags)
+    ? await resumedRun(command, data, flags)
     : await newRun(command, io, data, flags);
   const label = formatStructure(parseStructure(config.model.structure ?? 'dense'));
+  const { reason } = pickDevice(flags.device);
+  if (reason !== null) io.stderr.write(`On the CPU (cuda: ${reason})\n`);
   const progress = new TrainingProgress(io, label, config.steps ?? 0);
   try {
     const result = await train(config, {
@@ -193,7 +195,6 @@ interface PlannedRun {
 /** A continued run keeps its settings: a flag that says otherwise is refused with both values. */
 async function resumedRun(
   command: Command,
-  io: CommandIO,
   data: string | undefined,
   flags: TrainFlags,
 ): Promise<PlannedRun> {
@@ -246,7 +247,7 @@ async function resumedRun(
       ...config,
       steps: isGiven(command, 'steps') ? flags.steps : config.steps,
       threads: flags.threads ?? config.threads,
-      device: isGiven(command, 'device') ? pickDevice(io, flags.device) : config.device,
+      device: isGiven(command, 'device') ? pickDevice(flags.device).name : config.device,
     },
   };
 }
@@ -344,7 +345,7 @@ async function newRun(
       gradClip,
       seed,
       dtype,
-      device: pickDevice(io, flags.device),
+      device: pickDevice(flags.device).name,
       threads: threads ?? null,
       evalEvery,
       evalBatches,

@@ -71,7 +71,9 @@ Block::Block(dim3 grid_, dim3 dimensions_, size_t sharedBytes, uint64_t seed)
       count_(static_cast<int>(dimensions_.x * dimensions_.y * dimensions_.z)),
       sharedBytes_(sharedBytes),
       random_(seed),
-      shuffled_(seed != 0) {
+      order_(seed == 0   ? Order::turns
+             : seed == 1 ? Order::ahead
+                         : Order::random) {
   if (count_ > kMaxThreads) {
     std::fprintf(stderr, "emulation: a block of %d threads\n", count_);
     std::abort();
@@ -139,7 +141,12 @@ void Block::entry() {
 
 int Block::next() {
   if (ready_.empty()) deadlock();
-  if (shuffled_) {
+  if (order_ == Order::ahead) {
+    const int newest = ready_.back();
+    ready_.pop_back();
+    return newest;
+  }
+  if (order_ == Order::random) {
     random_ = random_ * 6364136223846793005u + 1442695040888963407u;
     const size_t pick = static_cast<size_t>((random_ >> 33) % ready_.size());
     std::swap(ready_[pick], ready_.front());

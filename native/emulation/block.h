@@ -103,7 +103,9 @@ class Block {
   Barrier barriers_[kBarriers];
   std::deque<int> ready_;
   uint64_t random_;
-  bool shuffled_;
+  // Threads take turns; one warp runs ahead as far as it can, the last one first; or any thread is
+  // next.
+  enum class Order { turns, ahead, random } order_;
   int at_ = -1, live_ = 0;
   Fiber scheduler_;
   char* stacks_ = nullptr;

@@ -1,5 +1,7 @@
 // Streams, memory and events of the emulation. Settings from the environment:
-//   EINLINEAR_EMULATION_SEED    0 (default): threads of a block take turns; another: a random order
+//   EINLINEAR_EMULATION_SEED    0 (default): threads of a block take turns; 1: one warp runs ahead
+//   as far
+//                               as it can; another: a random order
 //   EINLINEAR_EMULATION_MEMORY  bytes of device memory (default 8 GiB)
 //   EINLINEAR_EMULATION_DEVICES number of devices (default 1); 0: as on a machine without a driver
 #include <algorithm>
@@ -131,7 +133,8 @@ void runGrid(dim3 grid, dim3 dimensions, size_t sharedBytes, const std::function
   const uint64_t count = uint64_t{grid.x} * grid.y * grid.z;
   std::atomic<uint64_t> next{0};
   const auto work = [&](uint64_t worker) {
-    Block block(grid, dimensions, sharedBytes, seed == 0 ? 0 : seed + 0x9e3779b97f4a7c15u * worker);
+    Block block(grid, dimensions, sharedBytes,
+                seed <= 1 ? seed : seed + 0x9e3779b97f4a7c15u * worker);
     for (uint64_t i; (i = next.fetch_add(1)) < count;) {
       // Blocks may run in any order: backwards is one that real devices hardly ever show.
       const uint64_t at = seed == 0 ? i : count - 1 - i;

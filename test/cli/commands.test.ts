@@ -115,7 +115,7 @@ test('inspect describes the machine and other files', async () => {
   const machine = await json(['inspect']);
   expect(machine).toMatchObject({
     node: process.version,
-    backends: [{ name: 'cpu', available: true }],
+    backends: [{ name: 'cpu', available: true }, { name: 'cuda' }],
   });
   expect((await runCli(['inspect'])).stdout).toMatch(/backend cpu +available/);
   const data = Float32Array.from([1]);

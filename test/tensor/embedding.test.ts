@@ -1,6 +1,6 @@
 import { embedding, reshape, tensor, tidy, zeros } from '../../lib/tensor';
 import type { NdArray } from '../support/arrays';
-import { randomArray, zeros as zeroArray } from '../support/arrays';
+import { randomArray, randomSource, relativeError, zeros as zeroArray } from '../support/arrays';
 import { checkGradients } from '../support/gradients';
 import { expectMemoryBack } from '../support/memory';
 
@@ -22,6 +22,22 @@ test.each<[number[], number[], number]>([
     inputs: [randomArray([5, width], 81)],
     op: ([table]) => embedding(tensor(Int32Array.from(ids), { shape: lead }), table),
     oracle: ([table]) => oracle(ids, lead, table),
+  });
+});
+
+test('many ids of many rows: each row adds its tokens', () => {
+  tidy(() => {
+    const [tokens, vocab, width] = [3000, 700, 3];
+    const next = randomSource(82);
+    const ids = Int32Array.from({ length: tokens }, () => Math.floor(next() ** 2 * vocab));
+    const table = zeros([vocab, width], { requiresGrad: true });
+    const dy = randomArray([tokens, width], 83);
+    embedding(tensor(ids), table).backward(tensor(dy.data, { shape: dy.shape as number[] }));
+    const expected = zeroArray([vocab, width]);
+    dy.data.forEach((value, i) => {
+      expected.data[ids[Math.floor(i / width)] * width + (i % width)] += value;
+    });
+    expect(relativeError(table.grad!.dataSync(), expected.data)).toBeLessThan(1e-6);
   });
 });
 
@@ -52,7 +68,7 @@ test('ids out of range are refused at the call', () => {
 
 test('ids unknown to the host are reported by the next read', async () => {
   const table = zeros([5, 3]);
-  const ids = tensor(Int32Array.of(0, 9));
+  const ids = tensor(Int32Array.of(0, 5)); // the first that there is not
   ids.range = null;
   const y = embedding(ids, table);
   await expect(y.data()).rejects.toMatchObject({ code: 'OUT_OF_RANGE' });

@@ -1,6 +1,6 @@
 import { layerNorm, tensor, tidy, zeros } from '../../lib/tensor';
 import type { NdArray } from '../support/arrays';
-import { mapRows, randomArray } from '../support/arrays';
+import { mapRows, randomArray, relativeError } from '../support/arrays';
 import { checkGradients } from '../support/gradients';
 import { expectMemoryBack } from '../support/memory';
 
@@ -80,5 +80,26 @@ test('bad shapes', () => {
     );
     expect(() => layerNorm(zeros([]))).toThrow('Expected x to have at least one axis');
     expect(() => layerNorm(zeros([2]), null, null, -1)).toThrow('Expected eps');
+  });
+});
+
+test.each([[[5, 700]], [[2, 2049]]])('rows of many threads, shape %j', ([rows, cols]) => {
+  tidy(() => {
+    const values = randomArray([rows, cols], 74, -2, 3);
+    const x = tensor(values.data, { shape: [rows, cols], requiresGrad: true });
+    const y = layerNorm(x, null, null, 1e-5);
+    expect(relativeError(y.dataSync(), oracle(values, null, null, 1e-5).data)).toBeLessThan(2e-6);
+    // d(sum of y^3)/dx by the formula of the backward: dy less its mean and its part along y, over the deviation.
+    y.square().mul(y).sum().backward();
+    const gradient = mapRows(values, (row) => {
+      const mean = row.reduce((a, b) => a + b, 0) / cols;
+      const deviation = Math.sqrt(row.reduce((a, b) => a + (b - mean) ** 2, 0) / cols + 1e-5);
+      const unit = row.map((value) => (value - mean) / deviation);
+      const dy = unit.map((value) => 3 * value ** 2);
+      const average = dy.reduce((a, b) => a + b, 0) / cols;
+      const along = dy.reduce((a, b, i) => a + b * unit[i], 0) / cols;
+      return dy.map((value, i) => (value - average - unit[i] * along) / deviation);
+    });
+    expect(relativeError(x.grad!.dataSync(), gradient.data)).toBeLessThan(1e-5);
   });
 });
