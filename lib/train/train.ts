@@ -1,4 +1,5 @@
 import { isAbsolute, relative, resolve } from 'node:path';
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises';
 
 import {
   BatchSampler,
@@ -12,7 +13,7 @@ import {
 import { EinlinearError } from '../errors';
 import { GPT } from '../models';
 import { AdamW, clipGradNorm } from '../optim';
-import { device as openDevice, Generator, tidy, type Device } from '../tensor';
+import { device as openDevice, Generator, tidy, type Device, type Tensor } from '../tensor';
 import { loadCheckpoint, saveCheckpoint, type Checkpoint } from './checkpoint';
 import { resolveTrainConfig, scheduleOf, type TrainConfig, type TrainConfigInput } from './config';
 import { describeEnvironment } from './environment';
@@ -70,6 +71,12 @@ interface Prefetch {
   /** Of the sampler before these batches. */
   state: SamplerState;
   batches: Promise<Batch[]>;
+}
+
+/** Losses of one micro-batch, disposed at the end of its step. */
+interface MicroBatch {
+  loss: Tensor;
+  auxiliary: Tensor | null;
 }
 
 /** Numbers of one step, on their way from the device. */
@@ -163,34 +170,48 @@ class Run {
     const lr = baseLr * this.schedule(this.step);
     const context = this.config.model.contextLength;
     this.optimizer.lr = lr;
-    const { loss, auxiliary, norm } = tidy(() => {
+    const parts: MicroBatch[] = [];
+    let scalars;
+    try {
       this.optimizer.zeroGrad();
-      const parts = batches.map((batch) =>
+      for (const batch of batches) {
+        // Queueing takes time too: others get their turn between micro-batches.
+        if (parts.length > 0) await turnOfEventLoop();
         // A scope of its own frees each micro-batch before the next.
-        tidy(() => {
+        const part = tidy((): MicroBatch => {
           const { inputs, targets } = upload(batch, context, this.device);
           const { total, crossEntropy, auxiliary } = this.model.loss(inputs, targets);
           (batches.length === 1 ? total : total.mul(1 / batches.length)).backward();
           return { loss: crossEntropy.detach(), auxiliary: auxiliary?.detach() ?? null };
-        }),
-      );
-      const { norm, scale } = clipGradNorm(
-        this.optimizer.parameters,
-        gradClip === 0 ? Infinity : gradClip,
-      );
-      this.optimizer.step({ gradScale: gradClip === 0 ? null : scale });
-      const mean = (values: (typeof parts)[number]['loss'][]) =>
-        values
-          .slice(1)
-          .reduce((sum, value) => sum.add(value), values[0])
-          .mul(1 / values.length);
-      const auxiliaries = parts.map((part) => part.auxiliary).filter((value) => value !== null);
-      return {
-        loss: mean(parts.map((part) => part.loss)),
-        auxiliary: auxiliaries.length === 0 ? null : mean(auxiliaries),
-        norm,
-      };
-    });
+        });
+        parts.push(part);
+      }
+      if (parts.length > 1) await turnOfEventLoop();
+      scalars = tidy(() => {
+        const { norm, scale } = clipGradNorm(
+          this.optimizer.parameters,
+          gradClip === 0 ? Infinity : gradClip,
+        );
+        this.optimizer.step({ gradScale: gradClip === 0 ? null : scale });
+        const mean = (values: Tensor[]) =>
+          values
+            .slice(1)
+            .reduce((sum, value) => sum.add(value), values[0])
+            .mul(1 / values.length);
+        const auxiliaries = parts.map((part) => part.auxiliary).filter((value) => value !== null);
+        return {
+          loss: mean(parts.map((part) => part.loss)),
+          auxiliary: auxiliaries.length === 0 ? null : mean(auxiliaries),
+          norm,
+        };
+      });
+    } finally {
+      for (const part of parts) {
+        part.loss.dispose();
+        part.auxiliary?.dispose();
+      }
+    }
+    const { loss, auxiliary, norm } = scalars;
     this.step += 1;
     this.prefetched = this.step < steps ? this.prefetch() : null;
     const values = Promise.all([loss.data(), norm.data(), auxiliary?.data()]).then(
