@@ -12,6 +12,8 @@ import {
 } from '../data';
 import { EinlinearError } from '../errors';
 import { GPT } from '../models';
+import type { StateDict } from '../nn';
+import { checkState } from '../nn/stateDict';
 import { AdamW, clipGradNorm } from '../optim';
 import { device as openDevice, Generator, tidy, type Device, type Tensor } from '../tensor';
 import { loadCheckpoint, saveCheckpoint, type Checkpoint } from './checkpoint';
@@ -86,6 +88,10 @@ interface Pending {
   values: Promise<{ loss: number; auxLoss: number | null; gradNorm: number }>;
 }
 
+function checkTensors(what: string, targets: Map<string, Tensor>, state: StateDict): void {
+  checkState(what, new Map(Array.from(targets, ([name, { shape }]) => [name, shape])), state);
+}
+
 /** The run of one model: state and the single step. */
 class Run {
   readonly schedule: (step: number) => number;
@@ -116,8 +122,8 @@ class Run {
         );
       }
       // Names first: those of another model say more than the size of its data.
-      model.loadStateDict(checkpoint.model);
-      optimizer.loadStateDict(checkpoint.optimizer);
+      checkTensors('the module', model.stateDict(), checkpoint.model);
+      checkTensors('the optimiser', optimizer.stateDict().tensors, checkpoint.optimizer.tensors);
       if (checkpoint.trainTokens !== data.train.length) {
         throw new EinlinearError(
           'CHECKPOINT_MISMATCH',
@@ -133,6 +139,22 @@ class Run {
     this.tokensPerStep = batch * gradAccumulation * context;
     const state = checkpoint?.sampler ?? { seed, counter: 0 };
     this.sampler = new BatchSampler(data.train, { batch, context }, state);
+  }
+
+  /** Takes over the tensors of the checkpoint this run was made for, with turns of the event loop between them. */
+  async loadTensors({ model, optimizer }: Checkpoint): Promise<void> {
+    const moments = this.optimizer.stateDict().tensors;
+    for (const [targets, state] of [
+      [this.model.stateDict(), model],
+      [moments, optimizer.tensors],
+    ] as const) {
+      for (const [name, { data }] of state) {
+        targets.get(name)?.copyFrom(data);
+        await turnOfEventLoop();
+      }
+    }
+    // The moments are there: what is left to load is the count of steps.
+    this.optimizer.loadStateDict({ step: optimizer.step, tensors: moments });
   }
 
   /** Where batches, step and random numbers stand between two steps. */
@@ -514,6 +536,7 @@ export async function train(
     const { lr, betas, weightDecay } = config;
     optimizer = new AdamW(model, { lr, betas, eps: 1e-8, weightDecay });
     const run = new Run(config, model, optimizer, dropoutGenerator, data, device, checkpoint);
+    if (checkpoint !== null) await run.loadTensors(checkpoint);
     const before = folder === null ? [] : await openFolder(folder, config, dataFolder, checkpoint);
     writer = folder === null ? null : await MetricsWriter.open(folder.metrics);
     const session = new Session(run, folder, writer, options, checkpoint !== null);
