@@ -76,6 +76,21 @@ test.each([
   },
 );
 
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('%s ends a benchmark with its own status', async (signal, code) => {
+  const widths = Array<number>(10_000).fill(16).join(',');
+  const sizes = ['--layers', 'dense', '--d', widths, '--tokens', '8', '--repeats', '1'];
+  const child = spawn(process.execPath, [MAIN, 'bench', 'layers', ...sizes, '--threads', '1']);
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stdout.once('data', () => child.kill(signal)).resume();
+  const status = await new Promise((done) => child.on('close', done));
+  expect({ status, stderr }).toMatchObject({ status: code });
+  expect(stderr).toMatch(/interrupted at dense, d = 16.*\[ABORTED\]/);
+});
+
 test('a disk that takes no more is an error that leaves the old checkpoint whole', async () => {
   const folder = path('full');
   const run = new RunFolder(folder);
