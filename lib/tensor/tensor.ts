@@ -280,10 +280,13 @@ export class Tensor {
       );
     }
     if (this.dtype === 'float32') {
-      this.device.native.upload(this.buffer, new Float32Array(source), 0);
+      // The upload takes a copy before it returns, but knows no memory shared between threads.
+      const ready = source instanceof Float32Array && source.buffer instanceof ArrayBuffer;
+      this.device.native.upload(this.buffer, ready ? source : new Float32Array(source), 0);
     } else {
       const values = new Int32Array(source);
-      if (values.some((value, i) => value !== source[i])) {
+      for (let i = 0; i < values.length; i++) {
+        if (values[i] === source[i]) continue;
         throw new EinlinearError('OUT_OF_RANGE', 'Expected whole numbers that fit 32 bits');
       }
       this.range = rangeOf(values);

@@ -1,4 +1,5 @@
 import { isAbsolute, relative, resolve } from 'node:path';
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises';
 
 import {
   BatchSampler,
@@ -11,8 +12,10 @@ import {
 } from '../data';
 import { EinlinearError } from '../errors';
 import { GPT } from '../models';
+import type { StateDict } from '../nn';
+import { checkState } from '../nn/stateDict';
 import { AdamW, clipGradNorm } from '../optim';
-import { device as openDevice, Generator, tidy, type Device } from '../tensor';
+import { device as openDevice, Generator, tidy, type Device, type Tensor } from '../tensor';
 import { loadCheckpoint, saveCheckpoint, type Checkpoint } from './checkpoint';
 import { resolveTrainConfig, scheduleOf, type TrainConfig, type TrainConfigInput } from './config';
 import { describeEnvironment } from './environment';
@@ -72,11 +75,21 @@ interface Prefetch {
   batches: Promise<Batch[]>;
 }
 
+/** Losses of one micro-batch, disposed at the end of its step. */
+interface MicroBatch {
+  loss: Tensor;
+  auxiliary: Tensor | null;
+}
+
 /** Numbers of one step, on their way from the device. */
 interface Pending {
   step: number;
   lr: number;
   values: Promise<{ loss: number; auxLoss: number | null; gradNorm: number }>;
+}
+
+function checkTensors(what: string, targets: Map<string, Tensor>, state: StateDict): void {
+  checkState(what, new Map(Array.from(targets, ([name, { shape }]) => [name, shape])), state);
 }
 
 /** The run of one model: state and the single step. */
@@ -109,8 +122,8 @@ class Run {
         );
       }
       // Names first: those of another model say more than the size of its data.
-      model.loadStateDict(checkpoint.model);
-      optimizer.loadStateDict(checkpoint.optimizer);
+      checkTensors('the module', model.stateDict(), checkpoint.model);
+      checkTensors('the optimiser', optimizer.stateDict().tensors, checkpoint.optimizer.tensors);
       if (checkpoint.trainTokens !== data.train.length) {
         throw new EinlinearError(
           'CHECKPOINT_MISMATCH',
@@ -126,6 +139,22 @@ class Run {
     this.tokensPerStep = batch * gradAccumulation * context;
     const state = checkpoint?.sampler ?? { seed, counter: 0 };
     this.sampler = new BatchSampler(data.train, { batch, context }, state);
+  }
+
+  /** Takes over the tensors of the checkpoint this run was made for, with turns of the event loop between them. */
+  async loadTensors({ model, optimizer }: Checkpoint): Promise<void> {
+    const moments = this.optimizer.stateDict().tensors;
+    for (const [targets, state] of [
+      [this.model.stateDict(), model],
+      [moments, optimizer.tensors],
+    ] as const) {
+      for (const [name, { data }] of state) {
+        targets.get(name)?.copyFrom(data);
+        await turnOfEventLoop();
+      }
+    }
+    // The moments are there: what is left to load is the count of steps.
+    this.optimizer.loadStateDict({ step: optimizer.step, tensors: moments });
   }
 
   /** Where batches, step and random numbers stand between two steps. */
@@ -163,34 +192,48 @@ class Run {
     const lr = baseLr * this.schedule(this.step);
     const context = this.config.model.contextLength;
     this.optimizer.lr = lr;
-    const { loss, auxiliary, norm } = tidy(() => {
+    const parts: MicroBatch[] = [];
+    let scalars;
+    try {
       this.optimizer.zeroGrad();
-      const parts = batches.map((batch) =>
+      for (const batch of batches) {
+        // Queueing takes time too: others get their turn between micro-batches.
+        if (parts.length > 0) await turnOfEventLoop();
         // A scope of its own frees each micro-batch before the next.
-        tidy(() => {
+        const part = tidy((): MicroBatch => {
           const { inputs, targets } = upload(batch, context, this.device);
           const { total, crossEntropy, auxiliary } = this.model.loss(inputs, targets);
           (batches.length === 1 ? total : total.mul(1 / batches.length)).backward();
           return { loss: crossEntropy.detach(), auxiliary: auxiliary?.detach() ?? null };
-        }),
-      );
-      const { norm, scale } = clipGradNorm(
-        this.optimizer.parameters,
-        gradClip === 0 ? Infinity : gradClip,
-      );
-      this.optimizer.step({ gradScale: gradClip === 0 ? null : scale });
-      const mean = (values: (typeof parts)[number]['loss'][]) =>
-        values
-          .slice(1)
-          .reduce((sum, value) => sum.add(value), values[0])
-          .mul(1 / values.length);
-      const auxiliaries = parts.map((part) => part.auxiliary).filter((value) => value !== null);
-      return {
-        loss: mean(parts.map((part) => part.loss)),
-        auxiliary: auxiliaries.length === 0 ? null : mean(auxiliaries),
-        norm,
-      };
-    });
+        });
+        parts.push(part);
+      }
+      if (parts.length > 1) await turnOfEventLoop();
+      scalars = tidy(() => {
+        const { norm, scale } = clipGradNorm(
+          this.optimizer.parameters,
+          gradClip === 0 ? Infinity : gradClip,
+        );
+        this.optimizer.step({ gradScale: gradClip === 0 ? null : scale });
+        const mean = (values: Tensor[]) =>
+          values
+            .slice(1)
+            .reduce((sum, value) => sum.add(value), values[0])
+            .mul(1 / values.length);
+        const auxiliaries = parts.map((part) => part.auxiliary).filter((value) => value !== null);
+        return {
+          loss: mean(parts.map((part) => part.loss)),
+          auxiliary: auxiliaries.length === 0 ? null : mean(auxiliaries),
+          norm,
+        };
+      });
+    } finally {
+      for (const part of parts) {
+        part.loss.dispose();
+        part.auxiliary?.dispose();
+      }
+    }
+    const { loss, auxiliary, norm } = scalars;
     this.step += 1;
     this.prefetched = this.step < steps ? this.prefetch() : null;
     const values = Promise.all([loss.data(), norm.data(), auxiliary?.data()]).then(
@@ -495,6 +538,7 @@ export async function train(
     const { lr, betas, weightDecay } = config;
     optimizer = new AdamW(model, { lr, betas, eps: 1e-8, weightDecay });
     const run = new Run(config, model, optimizer, dropoutGenerator, data, device, checkpoint);
+    if (checkpoint !== null) await run.loadTensors(checkpoint);
     const before = folder === null ? [] : await openFolder(folder, config, dataFolder, checkpoint);
     writer = folder === null ? null : await MetricsWriter.open(folder.metrics);
     const session = new Session(run, folder, writer, options, checkpoint !== null);

@@ -4,7 +4,8 @@ What it compares: the same product on the same sizes, float32, random normal dat
 threads, gradients of the input and of every factor. Dense is x @ W.T. A block tensor-train is two batched
 products with a copy between them (bmm, permute, bmm). The general einsum is two torch.einsum calls.
 BTT-MoE computes every expert and multiplies the rank axis by the sparse weights, as the published
-code does. How it is kept fair: one process, warmed up, timed call by call in turn with ours.
+code does. How it is kept fair: one process, warmed up, timed call by call in turn with ours. Gradients are
+dropped before the clock starts, as ours are, so that no backward pays for adding to those before it.
 
 Protocol: one JSON request a line on standard input, one JSON answer a line on standard output.
   {"prepare": {"layer", "sizes", "tokens", "k", "threads"}} -> {"ready": true, "version": ...}
@@ -70,6 +71,9 @@ class Case:
         return torch.einsum("tpdrgb,pergb->tped", z, self.b).reshape(self.tokens, -1)
 
     def run(self, what):
+        for value in vars(self).values():
+            if isinstance(value, torch.Tensor):
+                value.grad = None
         start = time.perf_counter()
         y = self.forward()
         if what == "forward+backward":

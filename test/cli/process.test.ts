@@ -49,17 +49,23 @@ test.each([
 ] as const)(
   '%s saves, and the resumed run ends where an uninterrupted one does',
   async (signal, code) => {
-    const steps = 400;
     const [cut, whole] = [path(signal), path(`${signal}-whole`)];
     const run = new RunFolder(cut);
-    const { status, stderr } = await interrupted(train(cut, steps), signal, run.metrics);
+    // Far more steps than are done when the signal arrives, at a learning rate that does not depend on them.
+    const schedule = ['--schedule', 'constant', '--warmup', '10'];
+    const started = [...train(cut, 4000), ...schedule];
+    const { status, stderr } = await interrupted(started, signal, run.metrics);
     expect({ status, stderr }).toMatchObject({ status: code });
-    expect(stderr).toMatch(/interrupted at step \d+ of 400.*\[ABORTED\]/);
-    const saved = await loadCheckpoint(run.checkpoint);
-    expect(saved.step).toBeGreaterThan(0);
-    expect(saved.step).toBeLessThan(steps);
+    expect(stderr).toMatch(/interrupted at step \d+ of 4000.*\[ABORTED\]/);
+    const { step } = await loadCheckpoint(run.checkpoint);
+    expect(step).toBeGreaterThan(0);
+    expect(step).toBeLessThan(4000);
     expect(readdirSync(cut).filter((name) => name.endsWith('.tmp'))).toEqual([]);
-    for (const args of [[MAIN, 'train', '--resume', '--out', cut], train(whole, steps)]) {
+    const steps = step + 50;
+    for (const args of [
+      [MAIN, 'train', '--resume', '--out', cut, '--steps', String(steps)],
+      [...train(whole, steps), ...schedule],
+    ]) {
       expect(spawnSync(process.execPath, args, { encoding: 'utf8' })).toMatchObject({ status: 0 });
     }
     const [a, b] = await Promise.all(
@@ -69,6 +75,21 @@ test.each([
     expect(a.optimizer).toEqual(b.optimizer);
   },
 );
+
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('%s ends a benchmark with its own status', async (signal, code) => {
+  const widths = Array<number>(10_000).fill(16).join(',');
+  const sizes = ['--layers', 'dense', '--d', widths, '--tokens', '8', '--repeats', '1'];
+  const child = spawn(process.execPath, [MAIN, 'bench', 'layers', ...sizes, '--threads', '1']);
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stdout.once('data', () => child.kill(signal)).resume();
+  const status = await new Promise((done) => child.on('close', done));
+  expect({ status, stderr }).toMatchObject({ status: code });
+  expect(stderr).toMatch(/interrupted at dense, d = 16.*\[ABORTED\]/);
+});
 
 test('a disk that takes no more is an error that leaves the old checkpoint whole', async () => {
   const folder = path('full');

@@ -257,6 +257,12 @@ test('copyFrom writes in place', () => {
     x.copyFrom(ones([2, 2]));
     expect(values(x)).toEqual([1, 1, 1, 1]);
     expect(x.isLeaf).toBe(true);
+    const source = Float32Array.of(4, 3, 2, 1);
+    x.copyFrom(source);
+    source.fill(0); // whoever it belongs to may go on with it
+    expect(values(x)).toEqual([4, 3, 2, 1]);
+    x.copyFrom(new Float32Array(new SharedArrayBuffer(16)).fill(6));
+    expect(values(x)).toEqual([6, 6, 6, 6]);
     expect(() => x.copyFrom([1])).toThrow('Expected 4 values for shape [2, 2], got 1');
     for (const source of [undefined, null, 5, {}]) {
       expect(codeOf(() => x.copyFrom(wrong(source)))).toBe('INVALID_ARGUMENT');

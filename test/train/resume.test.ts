@@ -12,6 +12,7 @@ import {
   type TrainConfig,
   type TrainConfigInput,
 } from '../../lib/train';
+import { Tensor } from '../../lib/tensor';
 import { temporaryFolder } from '../support/temporaryFolder';
 import { prepareTinyData, tinyConfig } from './tinyRun';
 
@@ -82,6 +83,26 @@ describe.each(['dense', 'btt-moe:experts=4,k=2', 'moe:experts=4,k=2', 'btt:rank=
     });
   },
 );
+
+test('the event loop has its turns while the tensors of a checkpoint are loaded', async () => {
+  const folder = path('turns');
+  await train(tinyConfig(data, {}, { steps: 1, warmup: 0 }), { folder });
+  const { model, optimizer } = await loadCheckpoint(new RunFolder(folder).checkpoint);
+  const spy = jest.spyOn(Tensor.prototype, 'copyFrom');
+  const loaded = () => spy.mock.calls.filter(([source]) => source instanceof Float32Array).length;
+  let [before, most, ended] = [0, 0, false];
+  const watch = (): void => {
+    most = Math.max(most, loaded() - before);
+    before = loaded();
+    if (!ended) setImmediate(watch);
+  };
+  watch();
+  await resume(folder);
+  ended = true;
+  expect(loaded()).toBe(model.size + optimizer.tensors.size);
+  expect(most).toBe(1);
+  spy.mockRestore();
+});
 
 test('the loss falls', async () => {
   const config = tinyConfig(data, { dropout: 0 }, { steps: 60, evalEvery: 60, lr: 0.01 });
