@@ -1,5 +1,6 @@
 #include "device_state.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -64,10 +65,10 @@ void DeviceState::launch(OpCall call) {
 Napi::Value DeviceState::allocate(Napi::Env env, size_t bytes) {
   device();
   std::unique_ptr<Buffer> buffer(new Buffer{shared_from_this(), pool_.allocate(bytes), bytes});
-  Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(bytes));
+  reportMemory(env, std::max(reported_, pool_.liveBytes()));
   Napi::External<Buffer> external =
       Napi::External<Buffer>::New(env, buffer.release(), [](Napi::Env e, Buffer* b) {
-        b->owner->free(e, *b);
+        b->owner->collect(e, *b);
         delete b;
       });
   external.TypeTag(&kBufferTag);
@@ -79,7 +80,21 @@ void DeviceState::free(Napi::Env env, Buffer& buffer) {
   pool_.free(buffer.data, buffer.bytes);
   buffer.data = nullptr;
   if (closed_) pool_.trim();
-  Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(buffer.bytes));
+  if (closed_ || pool_.liveBytes() == 0) reportMemory(env, pool_.liveBytes());
+}
+
+void DeviceState::collect(Napi::Env env, Buffer& buffer) {
+  if (buffer.data == nullptr) return;
+  free(env, buffer);
+  const size_t rest = reported_ - std::min(reported_, buffer.bytes);
+  reportMemory(env, std::max(rest, pool_.liveBytes()));
+}
+
+void DeviceState::reportMemory(Napi::Env env, size_t bytes) {
+  if (bytes == reported_) return;
+  Napi::MemoryManagement::AdjustExternalMemory(
+      env, static_cast<int64_t>(bytes) - static_cast<int64_t>(reported_));
+  reported_ = bytes;
 }
 
 Buffer& DeviceState::anyBuffer(const Napi::Value& value, const char* name) {

@@ -52,6 +52,12 @@ class DeviceState : public std::enable_shared_from_this<DeviceState> {
 
  private:
   struct Read;
+  // Frees a buffer that the garbage collector found unreachable.
+  void collect(Napi::Env env, Buffer& buffer);
+  // Tells V8 how much memory its handles hold, so that it collects those nobody disposed: the
+  // highest so far, less what was collected. Were explicit frees reported too, V8 would collect
+  // everything at each step that frees what it allocates.
+  void reportMemory(Napi::Env env, size_t bytes);
   static void settle(Napi::Env env, Napi::Function, std::nullptr_t*, Read* read);
   using Signal = Napi::TypedThreadSafeFunction<std::nullptr_t, Read, settle>;
 
@@ -60,6 +66,7 @@ class DeviceState : public std::enable_shared_from_this<DeviceState> {
   Pool pool_;
   Signal signal_;
   int reading_ = 0;  // promises not yet settled; while there are any, the process stays alive
+  size_t reported_ = 0;
   Compute compute_ = Compute::float32;
   bool closed_ = false, shutDown_ = false;
 };
