@@ -81,9 +81,12 @@ class Device {
   virtual void download(void* destination, const void* source, size_t bytes, Done done) = 0;
   virtual void clearError(uint64_t id) = 0;
 
-  // Stops: finishes the op that runs, drops the rest of the queue (their `done` is called with an
-  // ABORTED error). Nothing may be launched afterwards.
-  virtual void stop() = 0;
+  // Stops without waiting: drops the queue (the `done` of its reads is called with an ABORTED
+  // error) but for what runs, and calls `stopped` on another thread when that is over. Nothing may
+  // be launched afterwards; until then, blocks must not be released unless ordersMemory().
+  virtual void stop(std::function<void()> stopped) = 0;
+  // Waits until the device has stopped; stop() comes first. Both are idempotent.
+  virtual void join() = 0;
 };
 
 struct DeviceOptions {

@@ -21,7 +21,10 @@ class CpuDevice final : public Device {
   explicit CpuDevice(int threads)
       : table_(*chosenIsa().table()), context_(threads), thread_([this] { serve(); }) {}
 
-  ~CpuDevice() override { stop(); }
+  ~CpuDevice() override {
+    stop({});
+    join();
+  }
 
   const OpTable& ops() const override { return table_; }
 
@@ -64,21 +67,25 @@ class CpuDevice final : public Device {
     push(std::move(task));
   }
 
-  void stop() override {
+  void stop(std::function<void()> stopped) override {
+    std::deque<Task> dropped;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       if (stopped_) return;
       stopped_ = true;
+      whenStopped_ = std::move(stopped);
+      dropped.swap(queue_);
     }
     ready_.notify_one();
-    thread_.join();
-    context_.releaseScratch();
     const PendingError aborted{Error("ABORTED", "The device was closed before this read was done"),
                                0};
-    for (Task& task : queue_) {
+    for (Task& task : dropped) {
       if (task.kind == Task::kDownload) task.done(&aborted);
     }
-    queue_.clear();
+  }
+
+  void join() override {
+    if (thread_.joinable()) thread_.join();
   }
 
  private:
@@ -105,12 +112,14 @@ class CpuDevice final : public Device {
     for (;;) {
       std::unique_lock<std::mutex> lock(mutex_);
       ready_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
-      if (stopped_) return;
+      if (stopped_) break;
       Task task = std::move(queue_.front());
       queue_.pop_front();
       lock.unlock();
       execute(task);
     }
+    context_.releaseScratch();
+    if (whenStopped_) whenStopped_();
   }
 
   void execute(Task& task) {
@@ -142,6 +151,7 @@ class CpuDevice final : public Device {
   std::condition_variable ready_;
   std::deque<Task> queue_;
   bool stopped_ = false;
+  std::function<void()> whenStopped_;      // set once, before stopped_
   std::unique_ptr<PendingError> pending_;  // of the serving thread alone
   uint64_t errors_ = 0;
   std::thread thread_;  // last: starts when everything above is there
