@@ -37,7 +37,7 @@ Device& DeviceState::device() {
 void DeviceState::close() {
   if (closed_) return;
   closed_ = true;
-  device_->stop([this] { signal_.BlockingCall(static_cast<Read*>(nullptr)); });
+  if (device_->stop([this] { signal_.BlockingCall(static_cast<Read*>(nullptr)); })) finish();
 }
 
 void DeviceState::finish() {

@@ -39,8 +39,8 @@ class DeviceState : public std::enable_shared_from_this<DeviceState> {
   void downloadSync(Napi::Env env, const void* source, void* target, size_t bytes);
   Napi::Value memory(Napi::Env env) const;
   void trim(Napi::Env env);
-  // Stops the queue without waiting; pending reads are rejected as ABORTED, and memory is given
-  // back when the op that runs is over. Idempotent.
+  // Stops the queue without waiting; pending reads are rejected as ABORTED. Memory is given back
+  // when the op that runs is over, at once where none does. Idempotent.
   void close();
   // close(), waiting, and nothing is signalled to JavaScript any more: the environment is ending.
   void shutDown();

@@ -84,7 +84,8 @@ class Device {
   // Stops without waiting: drops the queue (the `done` of its reads is called with an ABORTED
   // error) but for what runs, and calls `stopped` on another thread when that is over. Nothing may
   // be launched afterwards; until then, blocks must not be released unless ordersMemory().
-  virtual void stop(std::function<void()> stopped) = 0;
+  // Returns whether nothing runs, so that join() hardly waits.
+  virtual bool stop(std::function<void()> stopped) = 0;
   // Waits until the device has stopped; stop() comes first. Both are idempotent.
   virtual void join() = 0;
 };

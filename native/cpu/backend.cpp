@@ -67,11 +67,13 @@ class CpuDevice final : public Device {
     push(std::move(task));
   }
 
-  void stop(std::function<void()> stopped) override {
+  bool stop(std::function<void()> stopped) override {
     std::deque<Task> dropped;
+    bool idle = true;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      if (stopped_) return;
+      idle = !running_;
+      if (stopped_) return idle;
       stopped_ = true;
       whenStopped_ = std::move(stopped);
       dropped.swap(queue_);
@@ -82,6 +84,7 @@ class CpuDevice final : public Device {
     for (Task& task : dropped) {
       if (task.kind == Task::kDownload) task.done(&aborted);
     }
+    return idle;
   }
 
   void join() override {
@@ -111,10 +114,13 @@ class CpuDevice final : public Device {
   void serve() {
     for (;;) {
       std::unique_lock<std::mutex> lock(mutex_);
+      running_ = false;
       ready_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
       if (stopped_) break;
       Task task = std::move(queue_.front());
       queue_.pop_front();
+      // The rest takes no time, and nobody who was told that a read is done should find it running.
+      running_ = task.kind == Task::kOp || task.kind == Task::kUpload;
       lock.unlock();
       execute(task);
     }
@@ -150,7 +156,7 @@ class CpuDevice final : public Device {
   std::mutex mutex_;
   std::condition_variable ready_;
   std::deque<Task> queue_;
-  bool stopped_ = false;
+  bool stopped_ = false, running_ = false;
   std::function<void()> whenStopped_;      // set once, before stopped_
   std::unique_ptr<PendingError> pending_;  // of the serving thread alone
   uint64_t errors_ = 0;

@@ -134,8 +134,8 @@ class CudaDevice final : public Device {
   }
 
   // The stream cannot drop what it was given: the reader waits for it.
-  void stop(std::function<void()> stopped) override {
-    if (stopped_) return;
+  bool stop(std::function<void()> stopped) override {
+    if (stopped_) return false;
     stopped_ = true;
     std::vector<Done> dropped;
     {
@@ -152,6 +152,7 @@ class CudaDevice final : public Device {
     const PendingError aborted{Error("ABORTED", "The device was closed before this read was done"),
                                0};
     for (const Done& done : dropped) done(&aborted);
+    return false;
   }
 
   void join() override {
