@@ -4,6 +4,8 @@
 #include <fstream>
 #include <mutex>
 
+#include "control_group.h"
+
 #if !defined(_WIN32)
 #include <unistd.h>
 #endif
@@ -91,11 +93,12 @@ size_t memoryLimit() {
     const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGE_SIZE);
     if (pages > 0 && size > 0) bytes = static_cast<size_t>(pages) * static_cast<size_t>(size);
 #endif
-    for (const char* path :
-         {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-      size_t group = 0;
-      std::ifstream file(path);
-      if (file >> group && group > 0 && group < bytes) bytes = group;
+    for (const std::string& folder : controlGroups("memory")) {
+      for (const char* name : {"/memory.max", "/memory.limit_in_bytes"}) {  // versions 2 and 1
+        size_t group = 0;
+        std::ifstream file(folder + name);
+        if (file >> group && group > 0 && group < bytes) bytes = group;
+      }
     }
     return bytes;
   }();
