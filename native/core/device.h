@@ -67,8 +67,9 @@ class Device {
   // Whether release() takes its place in the queue and the backend keeps released blocks for reuse
   // itself, so that callers need not.
   virtual bool ordersMemory() const { return false; }
-  // With ordersMemory(): bytes held from the system, and giving back those not in use.
+  // Bytes held from the system, without ordersMemory() but for the blocks of allocate().
   virtual size_t reservedBytes() const { return 0; }
+  // Gives back those not in use; without ordersMemory(), while the queue is idle.
   virtual void trim() {}
   // The most memory there is.
   virtual size_t memoryLimit() const = 0;

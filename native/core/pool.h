@@ -24,9 +24,7 @@ class Pool {
 
   size_t liveBlocks() const { return liveBlocks_; }
   size_t liveBytes() const { return liveBytes_; }
-  size_t reservedBytes() const {
-    return device_.ordersMemory() ? device_.reservedBytes() : reservedBytes_;
-  }
+  size_t reservedBytes() const { return reservedBytes_ + device_.reservedBytes(); }
 
   // Block sizes are rounded up to eight steps a doubling, so that nearly equal sizes share blocks.
   static size_t roundUp(size_t bytes);

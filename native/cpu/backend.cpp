@@ -37,6 +37,10 @@ class CpuDevice final : public Device {
 
   void* allocate(size_t bytes) override { return allocateMemory(bytes); }
   void release(void* block) override { releaseMemory(block); }
+  // Ops keep scratch memory for the next; while the queue is idle, the serving thread leaves it
+  // alone.
+  size_t reservedBytes() const override { return context_.scratchBytes(); }
+  void trim() override { context_.releaseScratch(); }
   size_t memoryLimit() const override { return einlinear::memoryLimit(); }
 
   void upload(void* destination, const void* source, size_t bytes) override {
