@@ -86,15 +86,15 @@ Napi::Value DeviceState::allocate(Napi::Env env, size_t bytes) {
 }
 
 void DeviceState::free(Napi::Env env, Buffer& buffer) {
-  if (buffer.data == nullptr) return;
-  pool_.free(buffer.data, buffer.bytes);
-  buffer.data = nullptr;
+  if (buffer.block.data == nullptr) return;
+  pool_.free(buffer.block, buffer.bytes);
+  buffer.block.data = nullptr;
   if (stopped_) pool_.trim();
   if (closed_ || pool_.liveBytes() == 0) reportMemory(env, pool_.liveBytes());
 }
 
 void DeviceState::collect(Napi::Env env, Buffer& buffer) {
-  if (buffer.data == nullptr) return;
+  if (buffer.block.data == nullptr) return;
   free(env, buffer);
   const size_t rest = reported_ - std::min(reported_, buffer.bytes);
   reportMemory(env, std::max(rest, pool_.liveBytes()));
@@ -116,7 +116,7 @@ Buffer& DeviceState::anyBuffer(const Napi::Value& value, const char* name) {
 
 Buffer& DeviceState::buffer(const Napi::Value& value, const char* name) {
   Buffer& buffer = anyBuffer(value, name);
-  if (buffer.data == nullptr)
+  if (buffer.block.data == nullptr)
     fail("DISPOSED", "Expected %s to be a live buffer, got one that was freed", name);
   if (buffer.owner.get() != this)
     fail("DEVICE_MISMATCH", "Expected %s to be a buffer of this device, got another's", name);

@@ -16,7 +16,7 @@ class DeviceState;
 // One device buffer as JavaScript holds it (in a tagged External).
 struct Buffer {
   std::shared_ptr<DeviceState> owner;
-  void* data = nullptr;  // null once freed
+  Block block;  // without data once freed
   size_t bytes = 0;
 };
 
