@@ -22,10 +22,11 @@ export interface NativeDevice {
   synchronize(): Promise<void>;
   synchronizeSync(): void;
   memory(): NativeMemory;
-  /** Waits for the stream and gives cached memory back to the system. */
+  /** Blocks until the stream is done and gives cached memory back to the system. */
   trim(): void;
   /** How products called from now on may round. Throws NOT_SUPPORTED. */
   setCompute(compute: Compute): void;
+  /** Does not wait for the op that runs; memory is given back after it. */
   close(): void;
   readonly ops: NativeOps;
 }

@@ -131,15 +131,32 @@ function toInt32(values: ArrayLike<number>): Int32Array {
   return result;
 }
 
+/** Whether the memory of a typed array was transferred elsewhere, which leaves it without elements. */
+function isDetached(data: NumericArray): boolean {
+  if (data.length > 0) return false;
+  try {
+    return new Uint8Array(data.buffer).length < 0;
+  } catch {
+    return true;
+  }
+}
+
 /**
  * A tensor of given values, copied from the host.
  *
  * @param data a number, nested arrays of numbers, or a typed array
  * @throws SHAPE_MISMATCH for ragged nesting or a shape of another size; OUT_OF_RANGE for a value
- *   that an int32 cannot hold; DTYPE_MISMATCH for a gradient of integers
+ *   that an int32 cannot hold; DTYPE_MISMATCH for a gradient of integers; INVALID_ARGUMENT for a typed
+ *   array that was transferred to another thread
  */
 export function tensor(data: TensorData, options: TensorOptions = {}): Tensor {
   const typed = ArrayBuffer.isView(data);
+  if (typed && isDetached(data)) {
+    throw new EinlinearError(
+      'INVALID_ARGUMENT',
+      'Expected data to hold its values, got a typed array whose buffer was transferred',
+    );
+  }
   const flat = typed ? { shape: [data.length], values: data } : flatten(data);
   const kind = Object.prototype.toString.call(data);
   const integers = typed && !kind.startsWith('[object Float');

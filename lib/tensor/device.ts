@@ -127,7 +127,10 @@ export class Device {
     return { tensors: this.tensors, bytes, reserved };
   }
 
-  /** Gives cached memory back to the system; waits for the queue. */
+  /**
+   * Gives cached memory back to the system. Blocks the thread until everything queued so far has run;
+   * `await` {@link synchronize} before it where that matters.
+   */
   trim(): void {
     this.native.trim();
   }
@@ -138,8 +141,9 @@ export class Device {
   }
 
   /**
-   * Stops the device and gives its memory back. Queued work is dropped, pending reads reject with
-   * ABORTED, and tensors on it can only be disposed. Idempotent.
+   * Stops the device without waiting. Queued work is dropped, pending reads reject with ABORTED, and
+   * tensors on it can only be disposed. An op that runs is finished on the backend's threads; memory goes
+   * back to the system after it. Idempotent.
    */
   close(): void {
     if (this.closed) return;

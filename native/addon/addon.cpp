@@ -74,7 +74,7 @@ Range rangeOf(DeviceState& state, const Napi::CallbackInfo& info, size_t offset,
     fail("OUT_OF_RANGE", "Expected bytes %zu to %zu to lie in a buffer of %zu bytes", offset,
          offset + bytes, buffer.bytes);
   }
-  return {static_cast<unsigned char*>(buffer.data) + offset, bytes};
+  return {static_cast<unsigned char*>(buffer.block.data) + offset, bytes};
 }
 
 Napi::Value allocate(const Napi::CallbackInfo& info) {

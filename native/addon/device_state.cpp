@@ -1,5 +1,6 @@
 #include "device_state.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -13,7 +14,6 @@ const napi_type_tag kBufferTag = {0x9d1c5e0b7a3f4c21ULL, 0x8e62d4b1c07f95a3ULL};
 }  // namespace
 
 struct DeviceState::Read {
-  DeviceState* state;
   Napi::Promise::Deferred promise;
   Napi::Reference<Napi::Value> target;  // keeps the memory that is being written
   std::unique_ptr<PendingError> error;
@@ -23,7 +23,7 @@ DeviceState::DeviceState(Napi::Env env, std::unique_ptr<Device> device)
     : env_(env),
       device_(std::move(device)),
       pool_(*device_),
-      signal_(Signal::New(env, "einlinear read", 0, 1, static_cast<std::nullptr_t*>(nullptr))) {
+      signal_(Signal::New(env, "einlinear read", 0, 1, this)) {
   signal_.Unref(env);
 }
 
@@ -37,14 +37,25 @@ Device& DeviceState::device() {
 void DeviceState::close() {
   if (closed_) return;
   closed_ = true;
-  device_->stop();
+  if (device_->stop([this] { signal_.BlockingCall(static_cast<Read*>(nullptr)); })) finish();
+}
+
+void DeviceState::finish() {
+  if (stopped_) return;
+  stopped_ = true;
+  device_->join();
   pool_.trim();
 }
 
 void DeviceState::shutDown() {
   close();
-  if (shutDown_) return;
-  shutDown_ = true;
+  finish();
+  releaseSignal();
+}
+
+void DeviceState::releaseSignal() {
+  if (released_) return;
+  released_ = true;
   signal_.Release();
 }
 
@@ -64,10 +75,10 @@ void DeviceState::launch(OpCall call) {
 Napi::Value DeviceState::allocate(Napi::Env env, size_t bytes) {
   device();
   std::unique_ptr<Buffer> buffer(new Buffer{shared_from_this(), pool_.allocate(bytes), bytes});
-  Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(bytes));
+  reportMemory(env, std::max(reported_, pool_.liveBytes()));
   Napi::External<Buffer> external =
       Napi::External<Buffer>::New(env, buffer.release(), [](Napi::Env e, Buffer* b) {
-        b->owner->free(e, *b);
+        b->owner->collect(e, *b);
         delete b;
       });
   external.TypeTag(&kBufferTag);
@@ -75,11 +86,25 @@ Napi::Value DeviceState::allocate(Napi::Env env, size_t bytes) {
 }
 
 void DeviceState::free(Napi::Env env, Buffer& buffer) {
-  if (buffer.data == nullptr) return;
-  pool_.free(buffer.data, buffer.bytes);
-  buffer.data = nullptr;
-  if (closed_) pool_.trim();
-  Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(buffer.bytes));
+  if (buffer.block.data == nullptr) return;
+  pool_.free(buffer.block, buffer.bytes);
+  buffer.block.data = nullptr;
+  if (stopped_) pool_.trim();
+  if (closed_ || pool_.liveBytes() == 0) reportMemory(env, pool_.liveBytes());
+}
+
+void DeviceState::collect(Napi::Env env, Buffer& buffer) {
+  if (buffer.block.data == nullptr) return;
+  free(env, buffer);
+  const size_t rest = reported_ - std::min(reported_, buffer.bytes);
+  reportMemory(env, std::max(rest, pool_.liveBytes()));
+}
+
+void DeviceState::reportMemory(Napi::Env env, size_t bytes) {
+  if (bytes == reported_) return;
+  Napi::MemoryManagement::AdjustExternalMemory(
+      env, static_cast<int64_t>(bytes) - static_cast<int64_t>(reported_));
+  reported_ = bytes;
 }
 
 Buffer& DeviceState::anyBuffer(const Napi::Value& value, const char* name) {
@@ -91,7 +116,7 @@ Buffer& DeviceState::anyBuffer(const Napi::Value& value, const char* name) {
 
 Buffer& DeviceState::buffer(const Napi::Value& value, const char* name) {
   Buffer& buffer = anyBuffer(value, name);
-  if (buffer.data == nullptr)
+  if (buffer.block.data == nullptr)
     fail("DISPOSED", "Expected %s to be a live buffer, got one that was freed", name);
   if (buffer.owner.get() != this)
     fail("DEVICE_MISMATCH", "Expected %s to be a buffer of this device, got another's", name);
@@ -103,7 +128,7 @@ Napi::Value DeviceState::download(Napi::Env env, const void* source, Napi::Typed
   void* destination =
       static_cast<unsigned char*>(target.ArrayBuffer().Data()) + target.ByteOffset();
   Device& open = device();
-  Read* read = new Read{this, Napi::Promise::Deferred::New(env),
+  Read* read = new Read{Napi::Promise::Deferred::New(env),
                         Napi::Persistent(target.As<Napi::Value>()), nullptr};
   const Napi::Promise promise = read->promise.Promise();
   if (reading_++ == 0) signal_.Ref(env);
@@ -114,14 +139,22 @@ Napi::Value DeviceState::download(Napi::Env env, const void* source, Napi::Typed
   return promise;
 }
 
-void DeviceState::settle(Napi::Env env, Napi::Function, std::nullptr_t*, Read* read) {
+void DeviceState::settle(Napi::Env env, Napi::Function, DeviceState* owner, Read* read) {
   std::unique_ptr<Read> owned(read);
   if (env == nullptr) {  // the environment is going; nobody waits any more
-    owned->target.SuppressDestruct();
+    if (owned) owned->target.SuppressDestruct();
     return;
   }
-  DeviceState& state = *read->state;
-  if (--state.reading_ == 0) state.signal_.Unref(env);
+  DeviceState& state = *owner;
+  if (read == nullptr) {  // the device has stopped; rejected reads may come behind
+    state.finish();
+    if (state.reading_ == 0) state.releaseSignal();
+    return;
+  }
+  if (--state.reading_ == 0) {
+    state.signal_.Unref(env);
+    if (state.stopped_) state.releaseSignal();
+  }
   if (read->error) {
     if (!state.closed_) state.device_->clearError(read->error->id);
     read->promise.Reject(toJs(env, read->error->error));

@@ -16,7 +16,7 @@ class DeviceState;
 // One device buffer as JavaScript holds it (in a tagged External).
 struct Buffer {
   std::shared_ptr<DeviceState> owner;
-  void* data = nullptr;  // null once freed
+  Block block;  // without data once freed
   size_t bytes = 0;
 };
 
@@ -39,9 +39,10 @@ class DeviceState : public std::enable_shared_from_this<DeviceState> {
   void downloadSync(Napi::Env env, const void* source, void* target, size_t bytes);
   Napi::Value memory(Napi::Env env) const;
   void trim(Napi::Env env);
-  // Stops the queue and gives memory back; pending reads are rejected as ABORTED. Idempotent.
+  // Stops the queue without waiting; pending reads are rejected as ABORTED. Memory is given back
+  // when the op that runs is over, at once where none does. Idempotent.
   void close();
-  // close(), and nothing is signalled to JavaScript any more: the environment is ending.
+  // close(), waiting, and nothing is signalled to JavaScript any more: the environment is ending.
   void shutDown();
 
   // The buffer behind a JavaScript value, live or freed; INVALID_ARGUMENT when it is something
@@ -52,16 +53,28 @@ class DeviceState : public std::enable_shared_from_this<DeviceState> {
 
  private:
   struct Read;
-  static void settle(Napi::Env env, Napi::Function, std::nullptr_t*, Read* read);
-  using Signal = Napi::TypedThreadSafeFunction<std::nullptr_t, Read, settle>;
+  // Frees a buffer that the garbage collector found unreachable.
+  void collect(Napi::Env env, Buffer& buffer);
+  // Tells V8 how much memory its handles hold, so that it collects those nobody disposed: the
+  // highest so far, less what was collected. Were explicit frees reported too, V8 would collect
+  // everything at each step that frees what it allocates.
+  void reportMemory(Napi::Env env, size_t bytes);
+  // Gives back the memory of a device that was closed, waiting where it has not stopped yet.
+  void finish();
+  void releaseSignal();
+  // Settles the promise of a read; without one, the device has stopped.
+  static void settle(Napi::Env env, Napi::Function, DeviceState* owner, Read* read);
+  using Signal = Napi::TypedThreadSafeFunction<DeviceState, Read, settle>;
 
   Napi::Env env_;
   std::unique_ptr<Device> device_;
   Pool pool_;
   Signal signal_;
   int reading_ = 0;  // promises not yet settled; while there are any, the process stays alive
+  size_t reported_ = 0;
   Compute compute_ = Compute::float32;
-  bool closed_ = false, shutDown_ = false;
+  // In the order in which they come true; stopped_: nothing uses the device's memory any more.
+  bool closed_ = false, stopped_ = false, released_ = false;
 };
 
 }  // namespace einlinear

@@ -144,7 +144,7 @@ class OpArguments {
       fail("SHAPE_MISMATCH", "%s: expected %s to hold %lld elements, got %zu", op_, name,
            static_cast<long long>(count), held);
     }
-    return buffer.data;
+    return buffer.block.data;
   }
   [[noreturn]] void wrong(const char* name, const char* expected, double got) {
     fail("INVALID_ARGUMENT", "%s: expected %s to be %s, got %g", op_, name, expected, got);

@@ -67,8 +67,9 @@ class Device {
   // Whether release() takes its place in the queue and the backend keeps released blocks for reuse
   // itself, so that callers need not.
   virtual bool ordersMemory() const { return false; }
-  // With ordersMemory(): bytes held from the system, and giving back those not in use.
+  // Bytes held from the system, without ordersMemory() but for the blocks of allocate().
   virtual size_t reservedBytes() const { return 0; }
+  // Gives back those not in use; without ordersMemory(), while the queue is idle.
   virtual void trim() {}
   // The most memory there is.
   virtual size_t memoryLimit() const = 0;
@@ -81,9 +82,13 @@ class Device {
   virtual void download(void* destination, const void* source, size_t bytes, Done done) = 0;
   virtual void clearError(uint64_t id) = 0;
 
-  // Stops: finishes the op that runs, drops the rest of the queue (their `done` is called with an
-  // ABORTED error). Nothing may be launched afterwards.
-  virtual void stop() = 0;
+  // Stops without waiting: drops the queue (the `done` of its reads is called with an ABORTED
+  // error) but for what runs, and calls `stopped` on another thread when that is over. Nothing may
+  // be launched afterwards; until then, blocks must not be released unless ordersMemory().
+  // Returns whether nothing runs, so that join() hardly waits.
+  virtual bool stop(std::function<void()> stopped) = 0;
+  // Waits until the device has stopped; stop() comes first. Both are idempotent.
+  virtual void join() = 0;
 };
 
 struct DeviceOptions {

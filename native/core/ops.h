@@ -316,6 +316,7 @@ struct EmbeddingBackwardArgs {
   template <class V>
   void fields(V& v) {
     v.size("tokens", tokens);
+    v.atMost("tokens", tokens, "the most an int32 counts", INT32_MAX);
     v.size("vocab", vocab);
     v.size("width", width);
     v.in("ids", ids, tokens);
@@ -615,6 +616,7 @@ struct BttMoeArgs {
     v.size("tokens", tokens);
     v.size("k", k);
     v.atMost("k", k, "experts", shape.rho);
+    v.atMost("tokens * k", times(tokens, k), "the most an int32 counts", INT32_MAX);
     v.in("x", x, times(tokens, shape.dIn));
     v.in("a", a, shape.sizeA());
     v.in("b", b, shape.sizeB());
@@ -641,6 +643,7 @@ struct BttMoeBackwardArgs {
     v.size("tokens", tokens);
     v.size("k", k);
     v.atMost("k", k, "experts", shape.rho);
+    v.atMost("tokens * k", times(tokens, k), "the most an int32 counts", INT32_MAX);
     v.in("x", x, times(tokens, shape.dIn));
     v.in("a", a, shape.sizeA());
     v.in("b", b, shape.sizeB());
@@ -667,6 +670,7 @@ struct MoeSortArgs {
     v.size("tokens", tokens);
     v.size("k", k);
     v.size("experts", experts);
+    v.atMost("tokens * k", times(tokens, k), "the most an int32 counts", INT32_MAX);
     v.in("index", index, times(tokens, k));
     v.out("order", order, times(tokens, k));
     v.out("position", position, times(tokens, k));

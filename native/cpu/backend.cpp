@@ -21,7 +21,10 @@ class CpuDevice final : public Device {
   explicit CpuDevice(int threads)
       : table_(*chosenIsa().table()), context_(threads), thread_([this] { serve(); }) {}
 
-  ~CpuDevice() override { stop(); }
+  ~CpuDevice() override {
+    stop({});
+    join();
+  }
 
   const OpTable& ops() const override { return table_; }
 
@@ -34,6 +37,10 @@ class CpuDevice final : public Device {
 
   void* allocate(size_t bytes) override { return allocateMemory(bytes); }
   void release(void* block) override { releaseMemory(block); }
+  // Ops keep scratch memory for the next; while the queue is idle, the serving thread leaves it
+  // alone.
+  size_t reservedBytes() const override { return context_.scratchBytes(); }
+  void trim() override { context_.releaseScratch(); }
   size_t memoryLimit() const override { return einlinear::memoryLimit(); }
 
   void upload(void* destination, const void* source, size_t bytes) override {
@@ -64,21 +71,28 @@ class CpuDevice final : public Device {
     push(std::move(task));
   }
 
-  void stop() override {
+  bool stop(std::function<void()> stopped) override {
+    std::deque<Task> dropped;
+    bool idle = true;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      if (stopped_) return;
+      idle = !running_;
+      if (stopped_) return idle;
       stopped_ = true;
+      whenStopped_ = std::move(stopped);
+      dropped.swap(queue_);
     }
     ready_.notify_one();
-    thread_.join();
-    context_.releaseScratch();
     const PendingError aborted{Error("ABORTED", "The device was closed before this read was done"),
                                0};
-    for (Task& task : queue_) {
+    for (Task& task : dropped) {
       if (task.kind == Task::kDownload) task.done(&aborted);
     }
-    queue_.clear();
+    return idle;
+  }
+
+  void join() override {
+    if (thread_.joinable()) thread_.join();
   }
 
  private:
@@ -104,13 +118,18 @@ class CpuDevice final : public Device {
   void serve() {
     for (;;) {
       std::unique_lock<std::mutex> lock(mutex_);
+      running_ = false;
       ready_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
-      if (stopped_) return;
+      if (stopped_) break;
       Task task = std::move(queue_.front());
       queue_.pop_front();
+      // The rest takes no time, and nobody who was told that a read is done should find it running.
+      running_ = task.kind == Task::kOp || task.kind == Task::kUpload;
       lock.unlock();
       execute(task);
     }
+    context_.releaseScratch();
+    if (whenStopped_) whenStopped_();
   }
 
   void execute(Task& task) {
@@ -141,7 +160,8 @@ class CpuDevice final : public Device {
   std::mutex mutex_;
   std::condition_variable ready_;
   std::deque<Task> queue_;
-  bool stopped_ = false;
+  bool stopped_ = false, running_ = false;
+  std::function<void()> whenStopped_;      // set once, before stopped_
   std::unique_ptr<PendingError> pending_;  // of the serving thread alone
   uint64_t errors_ = 0;
   std::thread thread_;  // last: starts when everything above is there

@@ -1,6 +1,8 @@
 // What a CPU op runs with: the worker threads and scratch memory of its stream.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace einlinear {
@@ -44,6 +46,9 @@ class Context {
   // Gives all scratch memory back.
   void releaseScratch();
 
+  // Bytes of scratch memory; any thread.
+  size_t scratchBytes() const;
+
   static constexpr int kSlots = 12;
 
  private:
@@ -53,6 +58,7 @@ class Context {
   int threads_;
   float* slots_[kSlots] = {};
   int64_t sizes_[kSlots] = {};
+  std::atomic<size_t> scratchBytes_{0};
 };
 
 }  // namespace einlinear

@@ -11,6 +11,7 @@
 #include <sched.h>
 #endif
 
+#include "../core/control_group.h"
 #include "../core/error.h"
 
 namespace einlinear {
@@ -120,12 +121,17 @@ int defaultThreads() {
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (file >> quota >> period && quota != "max" && period > 0) {
-    const int allowed = static_cast<int>(std::ceil(std::atof(quota.c_str()) / period));
-    if (allowed >= 1 && allowed < cores) cores = allowed;
+  for (const std::string& folder : controlGroups("cpu")) {
+    // Version 2 has "QUOTA PERIOD" in one file, or "max PERIOD"; version 1 two files, or -1.
+    double quota = 0, period = 0;
+    std::ifstream both(folder + "/cpu.max");
+    if (!(both >> quota >> period)) {
+      std::ifstream(folder + "/cpu.cfs_quota_us") >> quota;
+      std::ifstream(folder + "/cpu.cfs_period_us") >> period;
+    }
+    if (!(quota > 0 && period > 0)) continue;
+    const double allowed = std::ceil(quota / period);
+    if (allowed < cores) cores = static_cast<int>(allowed);
   }
 #endif
   return cores < 1 ? 1 : cores > kMaxThreads ? kMaxThreads : cores;

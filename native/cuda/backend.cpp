@@ -4,6 +4,7 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 #include "../core/backend_library.h"
 #include "context.h"
@@ -33,7 +34,8 @@ class CudaDevice final : public Device {
   }
 
   ~CudaDevice() override {
-    stop();
+    stop({});
+    join();
     cudaSetDevice(index_);
   }
 
@@ -131,17 +133,32 @@ class CudaDevice final : public Device {
           "cudaMemsetAsync");
   }
 
-  void stop() override {
-    if (stopped_) return;
+  // The stream cannot drop what it was given: the reader waits for it.
+  bool stop(std::function<void()> stopped) override {
+    if (stopped_) return false;
     stopped_ = true;
+    std::vector<Done> dropped;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
+      whenStopped_ = std::move(stopped);
+      for (Read& read : reads_) {
+        if (!read.done) continue;
+        dropped.emplace_back();
+        dropped.back().swap(read.done);
+      }
     }
     changed_.notify_one();
+    const PendingError aborted{Error("ABORTED", "The device was closed before this read was done"),
+                               0};
+    for (const Done& done : dropped) done(&aborted);
+    return false;
+  }
+
+  void join() override {
+    if (!reader_.joinable()) return;
     reader_.join();
     cudaSetDevice(index_);
-    cudaStreamSynchronize(context_.stream());
     context_.releaseScratch();
   }
 
@@ -180,22 +197,24 @@ class CudaDevice final : public Device {
     for (;;) {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return stopping_ || !reads_.empty(); });
-      if (reads_.empty()) return;
+      if (reads_.empty()) break;
+      // It stays in the queue while it waits, so that stop() finds it.
+      const cudaEvent_t passed = reads_.front().passed;
+      lock.unlock();
+      const cudaError_t result = cudaEventSynchronize(passed);
+      lock.lock();
       Read read = std::move(reads_.front());
       reads_.pop_front();
       lock.unlock();
-      finish(read);
+      finish(read, result);
     }
+    cudaStreamSynchronize(context_.stream());
+    if (whenStopped_) whenStopped_();
   }
 
-  void finish(Read& read) {
-    const cudaError_t result = cudaEventSynchronize(read.passed);
+  // Of a read that the stream has passed.
+  void finish(Read& read, cudaError_t result) {
     cudaEventDestroy(read.passed);
-    bool aborted = false;
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      aborted = stopping_;
-    }
     if (result != cudaSuccess) {
       // Such an error stays: nothing on this device works any more in this process.
       read.error.reset(new PendingError{
@@ -203,9 +222,6 @@ class CudaDevice final : public Device {
                                   cudaGetErrorName(result) + " (" + cudaGetErrorString(result) +
                                   "): save what the host holds and start again"),
           0});
-    } else if (aborted) {
-      read.error.reset(
-          new PendingError{Error("ABORTED", "The device was closed before this read was done"), 0});
     } else if (read.done && !read.error) {
       const Status& status = *static_cast<const Status*>(read.staged);
       if (status.problem != 0)
@@ -230,7 +246,8 @@ class CudaDevice final : public Device {
   std::condition_variable changed_;
   std::deque<Read> reads_;
   bool stopping_ = false;
-  std::thread reader_;  // last: starts when everything above is there
+  std::function<void()> whenStopped_;  // set once, before stopping_
+  std::thread reader_;                 // last: starts when everything above is there
 };
 
 std::string version(int number) {

@@ -129,3 +129,15 @@ test('more than the machine holds', () => {
     expect.objectContaining({ code: 'OUT_OF_MEMORY' }),
   );
 });
+
+test('a typed array that was transferred', () => {
+  const data = new Float32Array([1, 2]);
+  structuredClone(data, { transfer: [data.buffer] });
+  expect(() => tensor(data)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  expect(() => tensor(data, { shape: [2] })).toThrow(
+    expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+  );
+  tidy(() => {
+    expect(tensor(new Float32Array(0)).shape).toEqual([0]);
+  });
+});
