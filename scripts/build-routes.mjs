@@ -51,7 +51,8 @@ function packedPackage() {
 function packedSources() {
   fs.rmSync(`${unpacked}/prebuilds`, { recursive: true });
   const tree = `${unpacked}/.build/native`;
-  run('cmake', ['-S', unpacked, '-B', tree], { quiet: true });
+  // The routes before have built the CUDA library from the same sources.
+  run('cmake', ['-S', unpacked, '-B', tree, '-DEINLINEAR_CUDA=OFF'], { quiet: true });
   const jobs = String(os.availableParallelism());
   run('cmake', ['--build', tree, '--parallel', jobs], { quiet: true });
   packageWorks();

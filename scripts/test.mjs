@@ -59,7 +59,7 @@ function testOtherKernels() {
 function testEmulation() {
   const library = emulationOf(buildNative({ emulation: true, quiet: true }));
   let passed = 0;
-  for (const seed of ['0', '7']) {
+  for (const seed of ['1', '7']) {
     process.stdout.write(`--- scheduling order ${seed}\n`);
     const counts = runJest(emulatedSuites, {
       env: {

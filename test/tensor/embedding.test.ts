@@ -32,7 +32,7 @@ test('many ids of many rows: each row adds its tokens', () => {
     const ids = Int32Array.from({ length: tokens }, () => Math.floor(next() ** 2 * vocab));
     const table = zeros([vocab, width], { requiresGrad: true });
     const dy = randomArray([tokens, width], 83);
-    embedding(tensor(ids), table).backward(tensor(dy.data, { shape: dy.shape as number[] }));
+    embedding(tensor(ids), table).backward(tensor(dy.data, { shape: dy.shape }));
     const expected = zeroArray([vocab, width]);
     dy.data.forEach((value, i) => {
       expected.data[ids[Math.floor(i / width)] * width + (i % width)] += value;
