@@ -30,12 +30,15 @@ export function buildNative({
   withLock(() => {
     forgetMovedTree(tree);
     if (sanitize) forgetOtherSanitizer(output, sanitize);
-    const args = ['build', '--out', tree, '--parallel', String(os.availableParallelism())];
+    const args = ['--out', tree, '--parallel', String(os.availableParallelism())];
     if (sanitize) args.push(`--CDEINLINEAR_SANITIZE=${sanitize}`);
     if (tools) args.push('--CDEINLINEAR_TOOLS=ON');
     if (emulation) args.push('--CDEINLINEAR_EMULATION=ON');
     if (!verbose) args.push('--log-level', 'error');
-    runNode('node_modules/cmake-js/bin/cmake-js', args, { quiet });
+    const cmakeJs = 'node_modules/cmake-js/bin/cmake-js';
+    // A tree that exists takes no new option by being built.
+    if (emulation || tools) runNode(cmakeJs, ['configure', ...args], { quiet });
+    runNode(cmakeJs, ['build', ...args], { quiet });
     if (sanitize) fs.writeFileSync(at('build', 'Sanitize', 'kind'), sanitize);
   });
   for (const file of [output, ...(emulation ? [emulationOf(output)] : [])])
