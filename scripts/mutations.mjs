@@ -80,10 +80,10 @@ const mutations = [
     suite: 'test/tensor/matmul',
   },
   {
-    what: 'an off-by-one bound: the largest index counts as valid',
-    file: 'native/cuda/report.h',
-    from: 'index >= 0 && index < limit',
-    to: 'index >= 0 && index <= limit',
+    what: 'an off-by-one bound: a token id as large as the vocabulary is looked up',
+    file: 'native/cuda/ops/embedding.cu',
+    from: 'found = id >= 0 && id < vocab;',
+    to: 'found = id >= 0 && id <= vocab;',
     suite: 'test/tensor/embedding',
   },
 ];
