@@ -1,4 +1,5 @@
 // unary, unaryBackward, affine and axpy: one pass over memory, 8 to 12 bytes an element.
+#include "../../core/unary_kinds.h"
 #include "../vectors.h"
 #include "ops.h"
 
@@ -149,41 +150,11 @@ void backward(Context& context, const UnaryBackwardArgs& args) {
 
 }  // namespace
 
-#define EINLINEAR_UNARY_KINDS(run)           \
-  switch (args.kind) {                       \
-    case Unary::neg:                         \
-      return run<Neg>(context, args);        \
-    case Unary::exp:                         \
-      return run<Exp>(context, args);        \
-    case Unary::log:                         \
-      return run<Log>(context, args);        \
-    case Unary::sqrt:                        \
-      return run<Sqrt>(context, args);       \
-    case Unary::square:                      \
-      return run<Square>(context, args);     \
-    case Unary::abs:                         \
-      return run<Abs>(context, args);        \
-    case Unary::relu:                        \
-      return run<Relu>(context, args);       \
-    case Unary::geluErf:                     \
-      return run<GeluErf>(context, args);    \
-    case Unary::geluTanh:                    \
-      return run<GeluTanh>(context, args);   \
-    case Unary::tanh:                        \
-      return run<Tanh>(context, args);       \
-    case Unary::sigmoid:                     \
-      return run<Sigmoid>(context, args);    \
-    case Unary::reciprocal:                  \
-      return run<Reciprocal>(context, args); \
-  }
-
 void unary(Context& context, const UnaryArgs& args) { EINLINEAR_UNARY_KINDS(forward) }
 
 void unaryBackward(Context& context, const UnaryBackwardArgs& args) {
   EINLINEAR_UNARY_KINDS(backward)
 }
-
-#undef EINLINEAR_UNARY_KINDS
 
 void affine(Context& context, const AffineArgs& args) {
   context.launch(affineKernel, blocksFor(args.count, 4), dim3(kThreads), 0, args.count,
