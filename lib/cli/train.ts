@@ -11,7 +11,7 @@ import {
 import { EinlinearError } from '../errors';
 import { GPT, type GPTConfig } from '../models';
 import { formatStructure, parseStructure } from '../structure';
-import { device as openDevice } from '../tensor';
+import { device as openDevice, type DeviceName } from '../tensor';
 import { RunFolder, train, type TrainConfig, type TrainConfigInput } from '../train';
 import { deviceName, pickDevice, type DeviceFlag } from './deviceFlag';
 import {
@@ -152,11 +152,9 @@ async function runTrain(
   flags: TrainFlags,
 ): Promise<void> {
   const { folder, config } = flags.resume
-    ? await resumedRun(command, data, flags)
+    ? await resumedRun(command, io, data, flags)
     : await newRun(command, io, data, flags);
   const label = formatStructure(parseStructure(config.model.structure ?? 'dense'));
-  const { reason } = pickDevice(flags.device);
-  if (reason !== null) io.stderr.write(`On the CPU (cuda: ${reason})\n`);
   const progress = new TrainingProgress(io, label, config.steps ?? 0);
   try {
     const result = await train(config, {
@@ -187,6 +185,13 @@ async function runTrain(
   }
 }
 
+/** The device of a run; says why it is not the GPU where that was left to us. */
+function chooseDevice(io: CommandIO, flag: DeviceFlag): DeviceName {
+  const { name, reason } = pickDevice(flag);
+  if (reason !== null) io.stderr.write(`On the CPU (cuda: ${reason})\n`);
+  return name;
+}
+
 interface PlannedRun {
   folder: string;
   config: TrainConfigInput;
@@ -195,6 +200,7 @@ interface PlannedRun {
 /** A continued run keeps its settings: a flag that says otherwise is refused with both values. */
 async function resumedRun(
   command: Command,
+  io: CommandIO,
   data: string | undefined,
   flags: TrainFlags,
 ): Promise<PlannedRun> {
@@ -247,7 +253,7 @@ async function resumedRun(
       ...config,
       steps: isGiven(command, 'steps') ? flags.steps : config.steps,
       threads: flags.threads ?? config.threads,
-      device: isGiven(command, 'device') ? pickDevice(flags.device).name : config.device,
+      device: isGiven(command, 'device') ? chooseDevice(io, flags.device) : config.device,
     },
   };
 }
@@ -345,7 +351,7 @@ async function newRun(
       gradClip,
       seed,
       dtype,
-      device: pickDevice(flags.device).name,
+      device: chooseDevice(io, flags.device),
       threads: threads ?? null,
       evalEvery,
       evalBatches,

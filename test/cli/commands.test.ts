@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { RunFolder, writeSafetensors } from '../../lib/train';
 import { prose } from '../support/prose';
 import { temporaryFolder } from '../support/temporaryFolder';
+import { preferredDevice } from '../../lib/tensor';
 import { runCli } from './runCli';
 
 const path = temporaryFolder();
@@ -38,6 +39,13 @@ test('train on a text file, sample from it, inspect it', async () => {
   ]) {
     expect(existsSync(path('run', file))).toBe(true);
   }
+
+  // Why there is no GPU is said where the device was left to us, not where a run goes on as it was.
+  const explained = (stderr: string): boolean => /On the CPU \(cuda: .+\)/.test(stderr);
+  expect(explained(trained.stderr)).toBe(preferredDevice().name === 'cpu');
+  const resumed = await runCli(['train', '--resume', '--out', out]);
+  expect(resumed).toMatchObject({ status: 0 });
+  expect(explained(resumed.stderr)).toBe(false);
 
   const sampled = await runCli(['sample', out, '--prompt', 'The people', '--tokens', '50']);
   expect(sampled).toMatchObject({ status: 0, stderr: '' });
